@@ -1,0 +1,39 @@
+"""Samplers: diffusers' schedulers, made from a model's own with a recipe's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+
+def noise_scheduler(section: dict[str, Any]) -> Any:
+    """The scheduler of a resolved `scheduler` section whose every option is given."""
+    options = {key: value for key, value in section.items() if key != "type"}
+    return _class(section["type"])(**options)
+
+
+def sampler(own: Any, section: dict[str, Any] | None) -> Any:
+    """The scheduler to draw with.
+
+    Args:
+        own: the model's own scheduler.
+        section: `type` and the options that differ from `own`'s; None draws with `own`'s class and options.
+
+    Returns:
+        A fresh scheduler. Noise schedules that the class cannot compute itself (sigmoid) are handed over as betas.
+    """
+    if section is None:
+        return type(own).from_config(own.config)
+    options = {key: value for key, value in section.items() if key != "type"}
+    if own.config.get("beta_schedule") == "sigmoid" and section["type"] != "DDPM":
+        # The betas as the DDPM class computes them; a zero-SNR rescaling stays an option of the sampler.
+        plain = type(own).from_config(own.config, rescale_betas_zero_snr=False)
+        options = {"trained_betas": plain.betas.tolist(), "beta_schedule": "linear", **options}
+    return _class(section["type"]).from_config(own.config, **options)
+
+
+def _class(name: str) -> Any:
+    return getattr(diffusers, f"{name}Scheduler")
+
+

@@ -1,0 +1,163 @@
+"""The one training loop: it knows no model, data source or objective by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from runner.data.batches import Batch, Batches
+from runner.errors import Diverged
+from runner.models.family import Family
+from runner.training.checkpoints import Checkpoint
+from runner.training.ema import EMA
+from runner.training.optimizers import lr_scheduler, optimizer
+from runner.training.state import load_optimizer_state, load_parameters, optimizer_state
+
+Objective = Callable[[Family, Batch], Tensor]
+DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One optimizer step as it is logged. `grad_norm` is the gradient's norm before clipping, None without clipping."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float | None
+
+
+class Hooks(Protocol):
+    """What a run does besides learning. Steps count from 1."""
+
+    def logged(self, lines: list[Logged], images: int) -> None: ...
+    def due(self, step: int) -> bool: ...
+    def reached(self, step: int, trainer: Trainer) -> None: ...
+
+
+class Trainer:
+    """The state of a training run: parameters, average, optimizer, learning rate, gradient scale.
+
+    Args:
+        family: the model; its parts are on the accelerator's device.
+        parameters: name → parameter, those that learn.
+        training: the resolved `training` section.
+        accelerator: device, number format and gradient scaling.
+        steps: optimizer steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        parameters: Mapping[str, nn.Parameter],
+        training: dict[str, Any],
+        accelerator: Accelerator,
+        steps: int,
+    ) -> None:
+        self.family = family
+        self.parameters = dict(parameters)
+        self.training = training
+        self.accelerator = accelerator
+        self.step = 0
+        self.ema = EMA(self.parameters, training["ema"]) if "ema" in training else None
+        raw = optimizer(training["optimizer"], list(self.parameters.values()), training["learning_rate"])
+        self.lr_scheduler = lr_scheduler(training, raw, steps)
+        self.optimizer = accelerator.prepare_optimizer(raw, device_placement=False)
+
+    def checkpoint(self) -> Checkpoint:
+        """The whole state after the last optimizer step."""
+        tensors, rest = optimizer_state(self.optimizer.optimizer)
+        files = {"parameters": {k: p.detach() for k, p in self.parameters.items()}, "optimizer": tensors}
+        if self.ema is not None:
+            files["ema"] = self.ema.average
+        scaler = self.accelerator.scaler
+        values = {
+            "optimizer": rest,
+            "lr_scheduler": {k: v for k, v in self.lr_scheduler.state_dict().items() if k != "lr_lambdas"},
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        return Checkpoint(self.step, files, values)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes back to a saved state."""
+        load_parameters(self.parameters, checkpoint.tensors["parameters"])
+        load_optimizer_state(self.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.values["optimizer"])
+        if self.ema is not None:
+            self.ema.load(checkpoint.tensors["ema"])
+        self.lr_scheduler.load_state_dict({**checkpoint.values["lr_scheduler"], "lr_lambdas": [None]})
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(checkpoint.values["scaler"])
+        self.step = checkpoint.step
+
+
+def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks, seed: int) -> None:
+    """Trains from the trainer's step to the end of `batches`.
+
+    Each optimizer step sums its micro-batches' losses by each sample's weight, so the gradient is that of the mean
+    over the whole step however it is split. Losses are fetched from the device every `logging_steps` only.
+
+    Raises:
+        Diverged: a loss is NaN or infinite; nothing of the step, or of later ones, has been saved.
+    """
+    accelerator, training = trainer.accelerator, trainer.training
+    parameters = list(trainer.parameters.values())
+    pending: list[tuple[int, Tensor, float, Tensor | None]] = []
+    images = 0
+    for micro_batches in batches.from_step(trainer.step):
+        loss = torch.zeros((), device=accelerator.device)
+        rate = trainer.lr_scheduler.get_last_lr()[0]
+        for batch in _on_device(micro_batches, accelerator.device):
+            torch.manual_seed(_dropout_seed(seed, batch.first))
+            with accelerator.autocast():
+                losses = objective(trainer.family, batch)
+            part = (losses * batch.weight).sum()
+            accelerator.backward(part)
+            loss += part.detach()
+            images += len(batch)
+        norm = _clip(accelerator, parameters, training["max_grad_norm"])
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+        trainer.lr_scheduler.step()
+        trainer.step += 1
+        if trainer.ema is not None:
+            trainer.ema.update(trainer.step)
+        pending.append((trainer.step, loss, rate, norm))
+        due = hooks.due(trainer.step)
+        if due or trainer.step % training["logging_steps"] == 0 or trainer.step == batches.work.steps:
+            hooks.logged(_fetched(pending), images)
+            pending, images = [], 0
+        if due:
+            hooks.reached(trainer.step, trainer)
+
+
+def _on_device(batches: list[Batch], device: torch.device) -> Iterator[Batch]:
+    return (batch.to(device) for batch in batches)
+
+
+def _clip(accelerator: Accelerator, parameters: list[nn.Parameter], limit: float | None) -> Tensor | None:
+    return accelerator.clip_grad_norm_(parameters, limit) if limit is not None else None
+
+
+def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]]) -> list[Logged]:
+    """The pending losses from the device, checked to be finite."""
+    lines = [
+        Logged(step, loss.item(), rate, norm.item() if norm is not None else None) for step, loss, rate, norm in pending
+    ]
+    for line in lines:
+        if not math.isfinite(line.loss):
+            raise Diverged(
+                f"the loss became {line.loss} at step {line.step}: lower training.learning_rate (now "
+                f"{line.learning_rate:g}), set training.max_grad_norm, or use compute.mixed_precision: bf16 or fp32"
+            )
+    return lines
+
+
+def _dropout_seed(seed: int, first: int) -> int:
+    """Dropout of a micro-batch follows from the seed and its first sample's number."""
+    return (seed * DROPOUT_STREAM + first) % 2**63

@@ -1,0 +1,64 @@
+"""Optimizers and learning-rate schedules of the libraries that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+from diffusers.optimization import get_scheduler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from runner.errors import EnvironmentFault
+
+_CLASSES = {
+    "adamw": ("torch.optim", "AdamW"),
+    "adam": ("torch.optim", "Adam"),
+    "sgd": ("torch.optim", "SGD"),
+    "adafactor": ("transformers.optimization", "Adafactor"),
+    "adamw_8bit": ("bitsandbytes.optim", "AdamW8bit"),
+    "prodigy": ("prodigyopt", "Prodigy"),
+}
+_EXTRAS = {"adamw_8bit": "bitsandbytes", "prodigy": "prodigy"}
+# Without these Adafactor scales the learning rate by the weights and by the step, and the recipe's figure means nothing.
+_FIXED_STEP = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+
+
+def optimizer(section: dict[str, Any], parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+    """The optimizer of a resolved `training.optimizer` section.
+
+    Raises:
+        EnvironmentFault: its package is not installed.
+    """
+    kind = section["type"]
+    options = {key: value for key, value in section.items() if key != "type"}
+    if "betas" in options:
+        options["betas"] = tuple(options["betas"])
+    if kind == "adafactor":
+        options |= _FIXED_STEP
+    if kind in ("adamw", "adam"):
+        options["fused"] = torch.device(next(iter(parameters := list(parameters))).device).type in ("cpu", "cuda")
+    module, name = _CLASSES[kind]
+    try:
+        cls = getattr(import_module(module), name)
+    except ImportError:
+        extra = _EXTRAS.get(kind, kind)
+        raise EnvironmentFault(
+            f"training.optimizer.type {kind} needs a package that is not installed: pip install 'recipe[{extra}]'"
+        ) from None
+    return cls(parameters, lr=learning_rate, **options)
+
+
+def lr_scheduler(training: dict[str, Any], optimizer: Optimizer, steps: int) -> LambdaLR:
+    """The learning-rate schedule of a resolved `training` section over `steps` optimizer steps."""
+    return get_scheduler(
+        training["lr_scheduler"],
+        optimizer,
+        num_warmup_steps=training["lr_warmup_steps"],
+        num_training_steps=steps,
+        num_cycles=training["lr_num_cycles"],
+        power=training["lr_power"],
+    )
