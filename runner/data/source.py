@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.errors import EnvironmentFault, Refused
 from runner.shown import shown
@@ -60,40 +60,41 @@ class Entry(NamedTuple):
     load: Callable[[], Image.Image]
 
 
-class Source(Protocol):
-    """Pictures in a fixed order, read from the first to the last.
+class Source(ABC):
+    """Pictures in a fixed order, read from the first to the last; iterating anew starts over.
 
-    Iterating anew starts over. Memory stays flat: an entry holds at most its own file's bytes.
+    Opening a source only lists: it reads metadata, never a picture. Memory stays flat while iterating: an entry holds
+    at most its own file's bytes.
+
+    Attributes:
+        classes: the class names that labels index; empty where the pictures have no labels.
+        fingerprint: a hex digest of everything in the source that decides pixels, captions and labels.
+        count: how many entries there are; None where only reading tells (a stream).
     """
 
-    @property
-    def classes(self) -> list[str]:
-        """The class names that labels index; empty where the pictures have no labels."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hex digest of everything in the source that decides pixels, captions and labels."""
-
-    @property
-    def count(self) -> int | None:
-        """How many entries there are; None where only reading tells (a stream)."""
-
-    def __iter__(self) -> Iterator[Entry]: ...
-
-
-class Listed(ABC):
-    """A source that knows all its items: subclasses give `items`, `classes`, `fingerprint` and `picture`."""
-
-    items: Sequence[Item]
     classes: list[str]
     fingerprint: str
+    count: int | None
+
+    def fetch(self, progress: Progress) -> None:  # noqa: B027 (most sources have nothing to fetch)
+        """Bring what must be downloaded before the pictures can be read, shown as a bar; call it before iterating."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Entry]:
+        """Every entry found, broken ones included: their `load` raises."""
+
+
+class Listed(Source):
+    """A source that can draw any picture by its number: subclasses give `items` and `picture`."""
+
+    items: Sequence[Item]
 
     @abstractmethod
     def picture(self, index: int) -> Image.Image:
         """The raw picture of `items[index]`, in any mode."""
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # read-only here
         """How many pictures there are."""
         return len(self.items)
 
@@ -102,20 +103,19 @@ class Listed(ABC):
             yield Entry(item, partial(self.picture, index))
 
 
-def open_source(section: Mapping[str, Any], *, offline: bool, progress: Progress) -> Source:
-    """The source that a resolved `data` section describes.
+def open_source(section: Mapping[str, Any], *, offline: bool) -> Source:
+    """The source that a resolved `data` section describes: listed, nothing downloaded or decoded yet.
 
     Args:
         section: every key of the section filled; an `id` that is a path is absolute already.
         offline: never use the network; only `hub` asks.
-        progress: where downloads are shown.
 
     Raises:
         DataError, ModelError (hub ids), EnvironmentFault, Refused.
     """
     module, name = _TYPES[section["type"]]
     build = getattr(importlib.import_module(module), name)
-    given = {**section, "offline": offline, "progress": progress}
+    given = {**section, "offline": offline}
     return cast(Source, build(**{key: given[key] for key in inspect.signature(build).parameters}))
 
 
