@@ -1,0 +1,181 @@
+"""Decode every picture once: the pictures of a source, prepared for training and kept on disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from runner.data.decode import reason, to_rgb
+from runner.data.source import Entry, Item, Source
+from runner.data.store import VERSION, Store, Writer
+from runner.data.transforms import Pixels, fit
+from runner.data.workers import in_order
+from runner.errors import DataError, EnvironmentFault, RecipeError
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+_DECIDE = ("resolution", "interpolation", "center_crop", "background", "max_images")
+# For a source that draws its pictures at the resolution itself and has none of these keys: they change no pixel then.
+_AS_DRAWN = {
+    "interpolation": "lanczos",
+    "center_crop": True,
+    "background": "#ffffff",
+    "max_images": None,
+    "on_error": "stop",
+}
+NAMED = 10  # broken pictures named in a message
+_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
+
+
+class Pictures:
+    """Prepared pictures, by number: `len(pictures)` used ones, which with the skipped ones make those `found`.
+
+    Attributes:
+        found: how many pictures the source has.
+        skipped: (name, reason) of those that cannot be used.
+        classes: what labels index; empty without labels.
+        labels: int64 (n,), -1 for none; None where there are no classes.
+        fingerprint: the cache's key: equal for equal pixels, captions and labels.
+        original_sizes: int64 (n, 2), width and height before scaling.
+    """
+
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        self._store = store
+        self.found = store.found
+        self.skipped = store.skipped
+        self.classes = store.classes
+        self.labels: NDArray[np.int64] | None = np.array(store.index["label"]) if store.classes else None
+        self.fingerprint = fingerprint
+        self.original_sizes = np.stack([store.index["original_width"], store.index["original_height"]], axis=1)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, i: int) -> Pixels:
+        """uint8 (h, w, 3), a read-only view of the memory map."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self._store.pixels(i)
+
+    def caption(self, i: int) -> str | None:
+        """The caption of picture `i`, or None."""
+        return self._store.text(i)[1]
+
+    def name(self, i: int) -> str:
+        """The source's name for picture `i`."""
+        return self._store.text(i)[0]
+
+
+def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, progress: Progress) -> Pictures:
+    """Every usable picture of `source` at its training size, from the cache or decoded into it now.
+
+    Args:
+        section: the resolved `data` section.
+        cache_dir: the cache root; this writes below `cache_dir/pictures`.
+
+    Raises:
+        DataError: no picture can be used; or some are broken and `on_error` is 'stop'.
+        EnvironmentFault: the cache cannot be written, or the machine fails while reading.
+    """
+    choices = {**_AS_DRAWN, **section}
+    key = _key(source, choices)
+    store = Store.open(cache_dir / "pictures" / key) or _build(source, choices, cache_dir / "pictures", key, progress)
+    pictures = Pictures(store, key)
+    if pictures.skipped:
+        message = broken(pictures.skipped, pictures.found)
+        if choices["on_error"] == "stop":
+            raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
+        progress.warn(f"{message}: skipped, {len(pictures)} are used")
+    return pictures
+
+
+def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:
+    """Which of `found` pictures cannot be used and why, the first ten named."""
+    named = [f"{shown(name, 100)} {reason}" for name, reason in skipped[:NAMED]]
+    if len(skipped) > NAMED:
+        named.append(f"and {len(skipped) - NAMED} more")
+    are = "picture cannot" if found == 1 else "pictures cannot"
+    return f"{len(skipped)} of {found} {are} be used ({'; '.join(named)})"
+
+
+class _Fitted(NamedTuple):
+    item: Item
+    pixels: Pixels | None
+    original: tuple[int, int]
+    reason: str
+
+
+def _key(source: Source, choices: Mapping[str, Any]) -> str:
+    deciding = [VERSION, PIL.__version__, source.fingerprint, *(choices[key] for key in _DECIDE)]
+    return sha256(json.dumps(deciding).encode()).hexdigest()
+
+
+def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, progress: Progress) -> Store:
+    source.fetch(progress)
+    limit = choices["max_images"]
+    total = source.count if limit is None or source.count is None else min(source.count, limit)
+    work = partial(
+        _fitted,
+        background=choices["background"],
+        resolution=choices["resolution"],
+        interpolation=choices["interpolation"],
+        center_crop=choices["center_crop"],
+    )
+    skipped: list[tuple[str, str]] = []
+    with Writer(root) as writer:
+        _check_space(root, total, choices["resolution"])
+        with progress.bar("Reading pictures", total, unit="picture") as bar:
+            for done in in_order(work, islice(source, limit)):
+                if done.pixels is None:
+                    writer.skip(done.item, done.reason)
+                    skipped.append((done.item.name, done.reason))
+                else:
+                    writer.add(done.item, done.pixels, done.original)
+                bar.advance()
+        if not writer.used:
+            problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
+            raise DataError(f"{problem}: check data.id, or give pictures that can be read")
+        store = Store.open(writer.keep(key, source.classes))
+    if store is None:
+        raise EnvironmentFault(f"the picture cache in {shown(root)} is damaged right after writing: check the disk")
+    return store
+
+
+def _fitted(entry: Entry, *, background: str, resolution: int, interpolation: str, center_crop: bool) -> _Fitted:
+    try:
+        image = to_rgb(entry.load(), background)
+        pixels = fit(image, resolution=resolution, interpolation=interpolation, center_crop=center_crop)
+        return _Fitted(entry.item, pixels, image.size, "")
+    except RecipeError:
+        raise
+    except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            name = shown(entry.item.name)
+            raise EnvironmentFault(
+                f"{name} cannot be read now ({error.strerror}): the machine, not the file"
+            ) from error
+        return _Fitted(entry.item, None, (0, 0), reason(error))
+
+
+def _check_space(root: Path, count: int | None, resolution: int) -> None:
+    """Say before hours of decoding that the pictures will not fit."""
+    needed = (count or 0) * resolution * resolution * 3
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise EnvironmentFault(
+            f"the prepared pictures need {needed / 2**30:.1f} GiB, and {shown(root)} has {free / 2**30:.1f} GiB free: "
+            "free some space there, choose another folder with --cache-dir, or use fewer by data.max_images"
+        )

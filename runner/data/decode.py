@@ -1,0 +1,125 @@
+"""From a file's bytes to an upright RGB picture, and from whatever can go wrong there to a reason in words."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from runner.shown import shown
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+"""The formats read. No other decoder of pillow is ever tried: its EPS one starts a program."""
+
+MAX_PIXELS = 178_956_970
+"""Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation, as PIL.ImageOps.exif_transpose
+
+# pillow warns of sizes, EXIF and palettes on stderr; what matters of it is an error here
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class BadPicture(Exception):
+    """A picture that cannot be used; the message says why, as words that follow its name."""
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Decode the first frame of `file`, in whatever mode it has; the file may be closed after.
+
+    Raises:
+        BadPicture, or whatever pillow raises on a broken file.
+    """
+    head = file.read(64)
+    file.seek(0)
+    if not head:
+        raise BadPicture("is empty (0 bytes)")
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise BadPicture(_unknown(head)) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadPicture(f"declares {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
+    image.load()
+    return image
+
+
+def to_rgb(image: Image.Image, background: str) -> Image.Image:
+    """`image` as an upright RGB picture of 8 bits.
+
+    EXIF orientation is applied. Alpha and palette transparency lie on `background` (#rrggbb). Grey of 16 bits is
+    scaled by 255 / 65535; integers and floats of 32 bits as `_eight_bits` says. CMYK, LAB, YCbCr and HSV become RGB
+    by pillow's own formulas; embedded colour profiles are not applied.
+
+    Raises:
+        BadPicture, or whatever pillow raises.
+    """
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGB", image.size, background)
+        paper.paste(image, mask=image.getchannel("A"))
+        image = paper
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def reason(error: Exception) -> str:
+    """Why a picture could not be read: one line that follows its name."""
+    if isinstance(error, BadPicture):
+        return shown(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"declares more than the {MAX_PIXELS:,} pixels that are read"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, struct.error | IndexError | KeyError | TypeError | EOFError | AssertionError):
+        return f"is damaged ({type(error).__name__}: {shown(error, 80)})"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return f"is damaged ({shown(error, 120) or type(error).__name__})"
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # unreadable EXIF beside good pixels: the picture stays as it lies
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, scaled and never clipped.
+
+    I;16: 0..65535 onto 0..255. I (32-bit integers): the same if all values lie in that range. F: 0..1 or 0..255 if all
+    lie there. Values beyond are stretched from their own least and greatest onto 0..255.
+    """
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise BadPicture("has pixels that are not numbers (NaN or infinite)")
+    low, high = float(values.min()), float(values.max())
+    tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
+    top = next((top for top in tops if low >= 0 and high <= top), None)
+    if top is None:
+        values, top = values.astype(np.float64) - low, (high - low) or 1.0
+    return Image.fromarray((values * (255 / top) + 0.5).astype(np.uint8))
+
+
+def _unknown(head: bytes) -> str:
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the picture itself: fetch it with 'git lfs pull'"
+    return f"is no {', '.join(f for f in FORMATS if f not in ('MPO', 'DIB'))} file (it starts with {shown(head[:12])})"

@@ -1,0 +1,197 @@
+"""Prepared pictures on disk: one flat file of uint8 pixels and its index, written whole or not at all.
+
+A store is a folder of
+    pixels.u8      the pixels of all pictures, one after the other
+    index.i64      little-endian int64 rows of COLUMNS, one per picture
+    texts.jsonl    one JSON line [name, caption] per picture
+    skipped.jsonl  one JSON line [name, reason] per picture that could not be used
+    store.json     sizes and digests of these files, the counts and the classes; written last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.data.source import Item
+from runner.errors import EnvironmentFault
+from runner.shown import shown
+
+VERSION = 1
+COLUMNS = ("offset", "height", "width", "label", "original_height", "original_width", "text")  # text: offset in texts
+_FILES = ("pixels.u8", "index.i64", "texts.jsonl", "skipped.jsonl")
+_MANIFEST = "store.json"
+_TEMPORARY = ".tmp-"
+_STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
+
+
+class Store:
+    """A whole store, memory-mapped. Open one with `Store.open`."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.found: int = manifest["found"]
+        self.classes: list[str] = manifest["classes"]
+        self._pixels = np.memmap(folder / "pixels.u8", np.uint8, "r")
+        self._texts = np.memmap(folder / "texts.jsonl", np.uint8, "r")
+        index = np.memmap(folder / "index.i64", "<i8", "r").reshape(-1, len(COLUMNS))
+        self.index = {name: index[:, i] for i, name in enumerate(COLUMNS)}
+        lines = (folder / "skipped.jsonl").read_text("ascii").splitlines()
+        self.skipped: list[tuple[str, str]] = [(name, reason) for name, reason in map(json.loads, lines)]
+
+    @classmethod
+    def open(cls, folder: Path) -> Store | None:
+        """The store in `folder`, or None where there is none or it is damaged (cut, half-written, of another form).
+
+        Sizes are checked for every file, digests for all but the pixels.
+        """
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text("ascii"))
+            if manifest["version"] != VERSION or set(manifest["files"]) != set(_FILES):
+                return None
+            for name, (size, digest) in manifest["files"].items():
+                path = folder / name
+                if path.stat().st_size != size:
+                    return None
+                if digest is not None and sha256(path.read_bytes()).hexdigest() != digest:
+                    return None
+            return cls(folder, manifest)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def __len__(self) -> int:
+        return len(self.index["offset"])
+
+    def pixels(self, i: int) -> NDArray[np.uint8]:
+        """uint8 (h, w, 3): a read-only view of the file."""
+        start, height, width = (int(self.index[name][i]) for name in ("offset", "height", "width"))
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def text(self, i: int) -> tuple[str, str | None]:
+        """Name and caption."""
+        starts = self.index["text"]
+        end = int(starts[i + 1]) if i + 1 < len(starts) else len(self._texts)
+        name, caption = json.loads(self._texts[int(starts[i]) : end].tobytes())
+        return name, caption
+
+
+class Writer:
+    """Writes a store: add pictures in order, then `keep` it. Nothing is left behind if it is not kept.
+
+    Raises:
+        EnvironmentFault: from every method, where the disk is full or cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._temporary = root / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.used = self.skipped = 0  # pictures so far
+        self._sizes = dict.fromkeys(_FILES, 0)
+        self._digests = {name: sha256() for name in _FILES[1:]}
+        with self._writing():
+            root.mkdir(parents=True, exist_ok=True)
+            _sweep(root)
+            self._temporary.mkdir()
+            self._files: dict[str, BinaryIO] = {name: (self._temporary / name).open("xb") for name in _FILES}
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            with suppress(OSError):
+                file.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def add(self, item: Item, pixels: NDArray[np.uint8], original: tuple[int, int]) -> None:
+        """A picture of `original` (width, height) that became `pixels`, uint8 (h, w, 3)."""
+        height, width = pixels.shape[:2]
+        label = -1 if item.label is None else item.label
+        row = (self._sizes["pixels.u8"], height, width, label, original[1], original[0], self._sizes["texts.jsonl"])
+        self._write("pixels.u8", np.ascontiguousarray(pixels).data)
+        self._write("index.i64", np.array(row, "<i8").tobytes())
+        self._write("texts.jsonl", _line(item.name, item.caption))
+        self.used += 1
+
+    def skip(self, item: Item, reason: str) -> None:
+        """A picture that cannot be used."""
+        self._write("skipped.jsonl", _line(item.name, reason))
+        self.skipped += 1
+
+    def keep(self, name: str, classes: list[str]) -> Path:
+        """Make what was written durable as `root/name` and return that path; a store that is there already stays."""
+        digests = {file: digest.hexdigest() for file, digest in self._digests.items()}
+        manifest = {
+            "version": VERSION,
+            "found": self.used + self.skipped,
+            "classes": classes,
+            "files": {file: (size, digests.get(file)) for file, size in self._sizes.items()},
+        }
+        target = self.root / name
+        with self._writing():
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            with (self._temporary / _MANIFEST).open("x", encoding="ascii") as file:
+                json.dump(manifest, file)
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_folder(self._temporary)
+            try:
+                self._temporary.rename(target)
+            except OSError:
+                if Store.open(target) is None:  # not another run that was faster, but a damaged store
+                    target.rename(self.root / f"{_TEMPORARY}damaged-{uuid.uuid4().hex[:8]}")
+                    self._temporary.rename(target)
+            _sync_folder(self.root)
+        return target
+
+    def _write(self, name: str, data: bytes | memoryview) -> None:
+        with self._writing():
+            self._files[name].write(data)
+        self._sizes[name] += len(data) if isinstance(data, bytes) else data.nbytes
+        if name in self._digests:
+            self._digests[name].update(data)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the picture cache cannot be written in {shown(self.root)} ({error.strerror or error}): "
+                "free some space there, or choose another folder with --cache-dir"
+            ) from error
+
+
+def _line(name: str, text: str | None) -> bytes:
+    return json.dumps([name, text]).encode("ascii") + b"\n"  # ASCII: names that are not UTF-8 survive as surrogates
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every file system can; the files themselves are safe
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what runs that were killed left behind."""
+    for folder in root.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if "damaged" in folder.name or time.time() - newest > _STALE:
+                shutil.rmtree(folder, ignore_errors=True)

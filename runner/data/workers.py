@@ -1,0 +1,32 @@
+"""Work on many pictures at once, with the results in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough to keep memory flat
+
+
+def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
+    """`work(thing)` for each of `things`, in their order, computed in threads: pillow lets go of Python's lock.
+
+    `things` is read only a little ahead. An exception of `work` or of `things` ends the iteration.
+    """
+    threads = min(32, os.cpu_count() or 1)
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
+        try:
+            for thing in things:
+                pending.append(pool.submit(work, thing))
+                if len(pending) >= _AHEAD * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
