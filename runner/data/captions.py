@@ -1,0 +1,192 @@
+"""Captions that lie beside pictures: metadata.jsonl, metadata.csv and .txt files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.data.decode import BadPicture
+from runner.errors import DataError, Refused
+from runner.shown import shown
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+LONGEST = 100_000
+"""Bytes of a caption; a longer one is no caption."""
+
+_NAMED = 5  # files named in one message
+
+
+def read_metadata(
+    root: Path, files: Iterable[str], column: str, pictures: Collection[str], good: Iterable[str]
+) -> dict[str, str | None]:
+    """The captions of all pictures that metadata files speak of.
+
+    Args:
+        root: the data folder.
+        files: the metadata files in it, as relative names.
+        column: the caption column. A row without it, or an empty one, is a picture without a caption.
+        pictures: the relative names of all pictures found, which rows may name.
+        good: those of them that must have a row.
+
+    Returns:
+        name of the picture -> caption or None, for every picture in or below a metadata file's folder.
+
+    Raises:
+        DataError: a file that cannot be read, a row that names no picture or one named before, a picture without a row.
+        Refused: a row that names a file outside `root`.
+    """
+    captions: dict[str, str | None] = {}
+    places: dict[str, str] = {}  # picture -> where its row stands
+    columns: set[str] = set()
+    folders: dict[str, str] = {}  # folder -> its metadata file
+    for file in files:
+        folder = posixpath.dirname(file)
+        if folder in folders:
+            raise DataError(f"{shown(folders[folder])} and {shown(file)} lie in one folder: keep one of them")
+        folders[folder] = file
+        missing: list[str] = []
+        for line, row in _rows(root / file):
+            place = f"{shown(file)} line {line}"
+            name = _named(row, folder, place)
+            columns |= row.keys() - {"file_name"}
+            if name in places:
+                raise DataError(f"{place} names {shown(name)} again, first named in {places[name]}: keep one of them")
+            if name not in pictures:
+                missing.append(f"{shown(name)} in line {line}")
+            places[name] = place
+            captions[name] = _caption(row.get(column), f"{place}, column {shown(column)}")
+        if missing:
+            raise DataError(f"{shown(file)} names {_some(missing, 'picture')} not there: correct or delete the rows")
+    if captions and column not in columns:
+        raise DataError(
+            f"{shown(next(iter(folders.values())))} has no column '{shown(column)}': "
+            f"set data.caption_column to one of {', '.join(map(shown, sorted(columns))) or 'its columns (it has none)'}"
+        )
+    _require_rows(good, captions, folders)
+    return captions
+
+
+def read_text(path: Path) -> str | None:
+    """The caption in a .txt file, without the white space around it; None if it is empty.
+
+    Raises:
+        BadPicture: too long, not UTF-8, or with a NUL byte; the reason names the file and the byte.
+    """
+    data = path.read_bytes() if path.stat().st_size <= LONGEST else None
+    if data is None:
+        raise BadPicture(f"has a caption of over {LONGEST // 1000} kB in {shown(path.name)}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise BadPicture(
+            f"has a caption that is not UTF-8: byte {error.start} of {shown(path.name)} is 0x{byte:02x}"
+        ) from None
+    if "\0" in text:
+        raise BadPicture(f"has a caption with a NUL: byte {data.index(0)} of {shown(path.name)}")
+    return text.strip() or None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and row of every row of a metadata file."""
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")  # a byte order mark, as spreadsheets write it, is no part of the first name
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{shown(path)} is not UTF-8: line {line}, byte {error.start} of the file is 0x{data[error.start]:02x}; "
+            "save it as UTF-8"
+        ) from None
+    return _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(path, text)
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{shown(path)} line {number} is not JSON ({shown(error)})") from None
+        if not isinstance(row, dict):
+            raise DataError(f'{shown(path)} line {number} is no object: each line is {{"file_name": …, "text": …}}')
+        yield number, row
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    start = 1
+    try:
+        for cells in reader:
+            if header is None:
+                header = cells
+                if len(set(header)) < len(header):
+                    raise DataError(f"{shown(path)} has two columns of one name: {shown(', '.join(header))}")
+            elif cells and len(cells) != len(header):
+                raise DataError(
+                    f"{shown(path)} line {start} has {len(cells)} cells and the header {len(header)}: "
+                    'a cell with a comma stands in "quotes"'
+                )
+            elif cells:
+                yield start, dict(zip(header, cells, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{shown(path)} line {start} is not CSV ({shown(error)}): check its quotes") from None
+
+
+def _named(row: Mapping[str, Any], folder: str, place: str) -> str:
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise DataError(f"{place} has no file_name: it has {shown(', '.join(map(str, row))) or 'nothing'}")
+    path = posixpath.normpath(posixpath.join(folder, name))
+    if path.startswith(("/", "../")) or path == "..":
+        raise Refused(f"{place} names {shown(name)}, a file outside the data folder")
+    return path
+
+
+def _caption(value: Any, place: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"{place} holds {shown(json.dumps(value), 60)}, which is not text")
+    if "\0" in value:
+        raise DataError(f"{place} holds a NUL character")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place} holds half a character ({shown(value[error.start])})") from None
+    if size > LONGEST:
+        raise DataError(f"{place} holds a caption of over {LONGEST // 1000} kB")
+    return value.strip() or None
+
+
+def _require_rows(pictures: Iterable[str], captions: Mapping[str, str | None], folders: Mapping[str, str]) -> None:
+    """Every picture in or below a folder with a metadata file has its row."""
+    without: dict[str, list[str]] = {}
+    for name in pictures:
+        if name not in captions:
+            above = posixpath.dirname(name)
+            while above and above not in folders:
+                above = posixpath.dirname(above)
+            if above in folders:
+                without.setdefault(folders[above], []).append(shown(name))
+    for file, names in without.items():
+        have = "has" if len(names) == 1 else "have"
+        raise DataError(
+            f"{_some(names, 'picture')[:-4]} {have} no row in {shown(file)}: add the rows or move them away"
+        )
+
+
+def _some(names: list[str], noun: str) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    are = f"{noun} that is" if len(names) == 1 else f"{noun}s that are"
+    return f"{len(names)} {are} ({', '.join(names[:_NAMED])}{more})"
