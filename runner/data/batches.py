@@ -130,7 +130,9 @@ class Batches:
         self.label_dropout_rate = label_dropout_rate
         self.workers = workers
         # Built-in flowers have no crop to choose, and jitter is a group that may be absent.
-        self._augmentation = {"center_crop": True, "color_jitter": None} | {k: data[k] for k in _AUGMENTATION if k in data}
+        self._augmentation = {"center_crop": True, "color_jitter": None} | {
+            k: data[k] for k in _AUGMENTATION if k in data
+        }
         self._order = lru_cache(maxsize=4)(self._permutation)
 
     def from_step(self, step: int) -> Iterator[list[Batch]]:

@@ -35,5 +35,3 @@ def sampler(own: Any, section: dict[str, Any] | None) -> Any:
 
 def _class(name: str) -> Any:
     return getattr(diffusers, f"{name}Scheduler")
-
-

@@ -99,6 +99,10 @@ class Family(Protocol):
         """The denoiser's output at timesteps t (B,)."""
         ...
 
+    def calls(self, request: Request) -> int:
+        """How many denoising steps `draw` makes for one request: some samplers take two a step."""
+        ...
+
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """One picture per generator; `tick` is called after each denoising step."""
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import DDPMPipeline, SchedulerMixin, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, SchedulerMixin, UNet2DModel
 from PIL import Image
 from torch import Tensor, nn
 
@@ -37,8 +37,21 @@ class PixelUNet:
         size = unet.config["sample_size"]
         self.sample_shape = (unet.config["in_channels"], size, size)
 
+    @staticmethod
+    def block_types(model: dict[str, Any]) -> dict[str, list[str]]:
+        """The block types of a `model` section: attention in the lowest level where the recipe names none."""
+        down = model["down_block_types"]
+        if down is None:
+            down = ["DownBlock2D"] * (len(model["block_out_channels"]) - 1) + ["AttnDownBlock2D"]
+        up = model["up_block_types"] or [
+            block.replace("Downsample", "Upsample").replace("Down", "Up") for block in reversed(down)
+        ]
+        return {"down_block_types": down, "up_block_types": up}
+
     @classmethod
-    def from_recipe(cls, model: dict[str, Any], scheduler: dict[str, Any], resolution: int, classes: list[str]) -> Facts:
+    def from_recipe(
+        cls, model: dict[str, Any], scheduler: dict[str, Any], resolution: int, classes: list[str]
+    ) -> Facts:
         """The facts of a model that a settled `model` section describes.
 
         Args:
@@ -73,6 +86,27 @@ class PixelUNet:
             return UNet2DModel.from_config(facts.configs["unet"])
 
     @classmethod
+    def toy(cls, folder: Path) -> None:
+        """Saves a tiny model with random weights, to rehearse recipes that draw from a saved one."""
+        unet = UNet2DModel(
+            sample_size=32,
+            block_out_channels=(16, 16),
+            layers_per_block=1,
+            norm_num_groups=8,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        )
+        DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
+
+    @classmethod
+    def rehearse(cls, unet: UNet2DModel, facts: Facts) -> Tensor:
+        """The output for one picture of the skeleton's device."""
+        size = facts.configs["unet"]["sample_size"]
+        x = torch.zeros(1, facts.configs["unet"]["in_channels"], size, size, device=unet.device)
+        label = torch.zeros(1, dtype=torch.long, device=unet.device)
+        return unet(x, label, **({"class_labels": label} if facts.classes else {})).sample
+
+    @classmethod
     def build(cls, facts: Facts, *, device: torch.device, seed: int) -> Self:
         if facts.folder is not None:
             unet = load_part(UNet2DModel, facts.folder / "unet", cls.skeleton(facts))
@@ -98,6 +132,11 @@ class PixelUNet:
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
         return self.unet(x_t, t, **cond).sample
+
+    def calls(self, request: Request) -> int:
+        scheduler = sampler(self.scheduler, request.scheduler)
+        scheduler.set_timesteps(request.num_inference_steps)
+        return len(scheduler.timesteps)
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """Pictures by `runner.sampling.denoise`, equal to DDPMPipeline's and DDIMPipeline's where those can draw."""

@@ -46,6 +46,10 @@ class EMA:
         finally:
             self._swap()
 
+    def take(self) -> None:
+        """The parameters become the average, for good."""
+        self._swap()
+
     def load(self, average: Mapping[str, Tensor]) -> None:
         """Takes over a saved average.
 

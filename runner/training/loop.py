@@ -36,6 +36,7 @@ class Logged:
 class Hooks(Protocol):
     """What a run does besides learning. Steps count from 1."""
 
+    def stepped(self) -> None: ...
     def logged(self, lines: list[Logged], images: int) -> None: ...
     def due(self, step: int) -> bool: ...
     def reached(self, step: int, trainer: Trainer) -> None: ...
@@ -128,9 +129,10 @@ def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks
         if trainer.ema is not None:
             trainer.ema.update(trainer.step)
         pending.append((trainer.step, loss, rate, norm))
+        hooks.stepped()
         due = hooks.due(trainer.step)
         if due or trainer.step % training["logging_steps"] == 0 or trainer.step == batches.work.steps:
-            hooks.logged(_fetched(pending), images)
+            hooks.logged(_fetched(pending, accelerator.scaler is not None), images)
             pending, images = [], 0
         if due:
             hooks.reached(trainer.step, trainer)
@@ -144,17 +146,19 @@ def _clip(accelerator: Accelerator, parameters: list[nn.Parameter], limit: float
     return accelerator.clip_grad_norm_(parameters, limit) if limit is not None else None
 
 
-def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]]) -> list[Logged]:
-    """The pending losses from the device, checked to be finite."""
+def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], scaled: bool) -> list[Logged]:
+    """The pending losses from the device, checked to be finite; a gradient scaler skips infinite gradients itself."""
     lines = [
         Logged(step, loss.item(), rate, norm.item() if norm is not None else None) for step, loss, rate, norm in pending
     ]
     for line in lines:
-        if not math.isfinite(line.loss):
-            raise Diverged(
-                f"the loss became {line.loss} at step {line.step}: lower training.learning_rate (now "
-                f"{line.learning_rate:g}), set training.max_grad_norm, or use compute.mixed_precision: bf16 or fp32"
-            )
+        for name, value in (("loss", line.loss), ("gradient", None if scaled else line.grad_norm)):
+            if value is not None and not math.isfinite(value):
+                raise Diverged(
+                    f"the {name} became {value} at step {line.step}: lower training.learning_rate "
+                    f"(it was {line.learning_rate:g}) or use compute.mixed_precision: fp32; "
+                    "the checkpoints written before are whole"
+                )
     return lines
 
 

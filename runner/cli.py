@@ -1,0 +1,160 @@
+"""The `recipe` command: verbs, help and exit codes. The work is done elsewhere, imported when a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from runner import __version__
+from runner.errors import RecipeError
+from runner.language.problems import RecipeProblems, render
+
+EXIT_CODES = """exit codes:
+  0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
+  6 refused as unsafe   7 checkpoint   8 diverged   130 SIGINT   143 SIGTERM (both can go on)   70 a bug"""
+
+EXAMPLES = """examples:
+  recipe ls                                         what is shipped
+  recipe run quickstart                             flowers out of noise, nothing downloaded
+  recipe run my.yaml training.batch_size=8          with another value
+  recipe run my.yaml --dry-run                      the plan: sizes, memory, files
+  recipe run my.yaml --smoke                        a rehearsal in a minute, offline, on a CPU
+  recipe validate my.yaml                           every problem with its line and its mend
+  recipe schema training.ema                        what a key means
+
+X is a recipe's path, the name of a shipped one, a run's folder (outputs/x/001) or a picture that recipe made."""
+
+_RUN = """Runs a recipe: data, model, training, sampling, as its sections say.
+The run's folder is outputs/<name>/<NNN>/. The same command goes on with a run that was interrupted;
+a changed recipe is a new run."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="recipe",
+        description="Run diffusion image models from a short YAML file: train, sample, share, repeat.",
+        epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"recipe {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, text: str, description: str = "", **formats: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name, help=text, description=description or text, parents=[common], formatter_class=raw, epilog=EXIT_CODES
+        )
+        if formats:
+            default, *others = formats["formats"].split()
+            sub.add_argument("--format", choices=[default, *others], default=default, help="how results are printed")
+        return sub
+
+    run = verb("run", "run a recipe", _RUN, formats="text json")
+    _recipe_arguments(run)
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop before the first step")
+    run.add_argument("--smoke", action="store_true", help="rehearse: the same code with toy data, model and counts")
+    run.add_argument("--fresh", action="store_true", help="start anew, even where an interrupted run could go on")
+    run.add_argument("--offline", action="store_true", help="never ask the hub; use what is on this machine")
+    run.add_argument("--quiet", action="store_true", help="print results and warnings only")
+    _folders(run)
+
+    validate = verb("validate", "check recipes: no network, no model, no data", formats="text json github")
+    validate.add_argument("recipes", nargs="+", metavar="X", help="recipes to check")
+
+    show = verb("show", "print a recipe with every default filled in", formats="text json")
+    _recipe_arguments(show)
+
+    verb("ls", "list the shipped recipes", formats="text json")
+
+    cp = verb("cp", "copy a shipped recipe to a file of your own")
+    cp.add_argument("name", metavar="NAME", help="a shipped recipe, as recipe ls names it")
+    cp.add_argument("file", nargs="?", metavar="FILE", help="where to (NAME.yaml in this folder)")
+
+    diff = verb("diff", "what differs between two recipes, runs or pictures", formats="text json")
+    diff.add_argument("a", metavar="A")
+    diff.add_argument("b", metavar="B")
+
+    schema = verb("schema", "explain the recipe language, or one key of it", formats="text json")
+    schema.add_argument("key", nargs="?", default="", metavar="section.key", help="such as training or data.folder.id")
+
+    doctor = verb(
+        "doctor", "check versions, devices, disk and the hub, with a mend for each fault", formats="text json"
+    )
+    _folders(doctor)
+
+    data = verb("data", "look at a recipe's pictures before training", formats="text json")
+    _recipe_arguments(data)
+    data.add_argument("--export", metavar="DIR", help="write the pictures as PNG and metadata.jsonl")
+    data.add_argument("--offline", action="store_true", help="never ask the hub; use what is on this machine")
+    data.add_argument("--quiet", action="store_true", help="print results and warnings only")
+    _folders(data)
+    return parser
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="X", help="a recipe's path or name, a run's folder, or a picture")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.batch_size=8")
+
+
+def _folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output-dir", default="outputs", metavar="DIR", help="where runs are kept (outputs)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where prepared data is kept (~/.cache/recipe)")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments; overrides may stand before, between and after options."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    options = [word for word in rest if word.startswith("-") or not hasattr(arguments, "overrides")]
+    if options:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    if rest:
+        arguments.overrides = [*arguments.overrides, *rest]
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        from runner import verbs
+
+        code: int = getattr(verbs, arguments.verb)(arguments)
+        sys.stdout.flush()
+        return code
+    except RecipeProblems as error:
+        _print_problems(error, getattr(arguments, "format", "text"))
+        return error.exit_code
+    except RecipeError as error:
+        return _failed(arguments, str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it closes
+        return 141
+    except KeyboardInterrupt:
+        return _failed(arguments, "interrupted", 130)
+    except Exception as error:
+        mend = "" if arguments.debug else "; --debug shows where"
+        return _failed(arguments, f"this is a bug in recipe ({type(error).__name__}: {error}){mend}", 70)
+
+
+def _print_problems(error: RecipeProblems, format: str) -> None:
+    stream = sys.stderr if format == "text" else sys.stdout
+    print(render(error.problems, format), file=stream)
+
+
+def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
+    if arguments.debug:
+        import traceback
+
+        traceback.print_exc()
+    if getattr(arguments, "format", "text") == "json":
+        print(json.dumps({"event": "error", "text": message, "exit_code": code}))
+    else:
+        print(f"recipe: {message}", file=sys.stderr)
+    return code

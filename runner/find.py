@@ -1,0 +1,44 @@
+"""From what a person names to a recipe's text: a path, a shipped name, a run's folder or a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runner import shipped_files
+from runner.errors import UsageError
+from runner.language.load import Document, load, parse
+from runner.shown import shown
+
+
+def document(x: str) -> Document:
+    """The recipe that `x` names.
+
+    Raises:
+        UsageError: there is no such thing, or it holds no recipe.
+        RecipeProblems: its text is not a recipe's.
+    """
+    path = Path(x)
+    if path.is_dir():
+        settled = path / "settled.yaml"
+        if not settled.is_file():
+            raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
+        return load(settled)
+    if path.is_file() and _is_png(path):
+        return _in_picture(path)
+    shipped = None if path.exists() else shipped_files.find(x)
+    return load(shipped or path)
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def _in_picture(path: Path) -> Document:
+    """The recipe that a picture carries; its relative paths are relative to the working directory."""
+    from runner.outputs import png
+
+    text = png.read(path).get("recipe")
+    if text is None:
+        raise UsageError(f"{shown(path)} is a picture without a recipe: only pictures that recipe made carry theirs")
+    return parse(text, str(path))

@@ -1,0 +1,73 @@
+"""The pictures of a run: single files, grids, strips and the GIF, each carrying the recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from runner.language.recipe import to_yaml
+from runner.outputs import pictures
+from runner.outputs.folder import RunFolder
+
+GRID_LIMIT = 100  # pictures in one grid; more are too small to see
+_STEP = re.compile(r"step-(\d+)\.png")
+
+
+class Samples:
+    """Writes into a run's samples/ folder; every PNG's text holds the recipe that made it.
+
+    Args:
+        folder: the run's folder.
+        portable: the settled recipe with paths as they were given.
+    """
+
+    def __init__(self, folder: RunFolder, portable: dict[str, Any]) -> None:
+        self.folder = folder
+        self.output = portable["output"]
+        self.recipe = to_yaml(portable, header=True)
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path / "samples"
+
+    def single(self, image: Image.Image, number: int, seed: int, label: str | None) -> None:
+        """One picture in its own file, exact to the pixel."""
+        chunks = {"seed": str(seed)} | ({"label": label} if label is not None else {})
+        self._save(f"{number:05d}.png", image, chunks)
+
+    def grid(self, images: Sequence[Image.Image], name: str) -> Path:
+        """Pictures side by side (the first GRID_LIMIT), enlarged where they are small."""
+        return self._save(name, pictures.grid(list(images[:GRID_LIMIT]), self.output["grid_columns"]), {})
+
+    def step_grid(self, images: Sequence[Image.Image], step: int) -> Path:
+        """The grid that was drawn after optimizer step `step`."""
+        return self.grid(images, f"step-{step:06d}.png")
+
+    def has_step_grid(self, step: int) -> bool:
+        return (self.path / f"step-{step:06d}.png").is_file()
+
+    def noise_preview(self, images: Sequence[Image.Image], timesteps: Sequence[int]) -> Path:
+        """A strip of one picture at growing noise."""
+        return self._save("noise_preview.png", pictures.strip(list(images), [f"t = {t}" for t in timesteps]), {})
+
+    def trajectory(self, moments: Sequence[Sequence[Image.Image]]) -> Path:
+        """A row for each picture: the moments of its denoising, noise first."""
+        frames = [image for row in moments[:GRID_LIMIT] for image in row]
+        return self._save("trajectory.png", pictures.grid(frames, len(moments[0])), {})
+
+    def gif(self) -> Path | None:
+        """progress.gif of the step grids so far, in the order of steps; None if there are none."""
+        found = ((_STEP.fullmatch(path.name), path) for path in self.path.glob("step-*.png"))
+        grids = sorted((int(match[1]), path) for match, path in found if match)
+        if not grids:
+            return None
+        path = self.path / "progress.gif"
+        pictures.gif([grid for _, grid in grids], path, self.output["gif_duration_ms"])
+        return path
+
+    def _save(self, name: str, image: Image.Image, chunks: dict[str, str]) -> Path:
+        return self.folder.save_image(f"samples/{name}", image, {"recipe": self.recipe, **chunks})

@@ -1,0 +1,37 @@
+"""One training picture at growing noise, from the recipe's own schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from runner.data.cache import Pictures
+from runner.models.family import Family
+
+
+def noised(family: Family, pictures: Pictures, timesteps: Sequence[int], seed: int) -> list[Image.Image]:
+    """The first picture at each timestep, with the same noise throughout.
+
+    Args:
+        family: its schedule mixes, its space is decoded.
+        pictures: the prepared data; the middle square of the first one is shown.
+        timesteps: from 0 (all but clean) to the schedule's last (all but noise).
+        seed: of the noise.
+    """
+    square = _middle(pictures[0])
+    pixels = torch.from_numpy(square.transpose(2, 0, 1).copy())[None]
+    x0 = family.encode(pixels).sample().repeat(len(timesteps), 1, 1, 1)
+    eps = torch.randn(x0.shape[1:], generator=torch.Generator("cpu").manual_seed(seed)).expand_as(x0)
+    x_t = family.schedule.mix(x0.cpu(), eps, torch.tensor(list(timesteps)))
+    arrays = (family.decode(x_t).permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
+    return [Image.fromarray(array) for array in arrays]
+
+
+def _middle(pixels: np.ndarray) -> np.ndarray:
+    height, width, _ = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]

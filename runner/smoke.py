@@ -1,0 +1,69 @@
+"""The rehearsal: any recipe with toy data, a toy model and tiny counts, by the same code."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_PICTURES, _STEPS, _BATCH, _DRAWN, _INFERENCE_STEPS = 24, 4, 2, 4, 4
+_CHANNELS, _GROUPS, _HEAD = 16, 8, 8
+
+
+def rehearsal(values: dict[str, Any]) -> dict[str, Any]:
+    """A resolved recipe made small enough for a plain CPU in about a minute, offline.
+
+    Keeps every choice that decides which code runs: block types, schedule, prediction type, optimizer, EMA, sampler,
+    augmentation. Replaces the data by the built-in flowers, the model by one of toy width with random weights, and
+    counts by very small ones.
+    """
+    small = copy.deepcopy(values)
+    small["name"] = f"{values['name'][:58]}-smoke"
+    small["compute"] |= {"device": "cpu", "mixed_precision": "auto"}
+    levels = len(values.get("model", {}).get("block_out_channels", [1, 1, 1]))
+    resolution = max(32, 2 ** (levels - 1))
+    if "data" in small:
+        small["data"] = _builtin(small["data"], resolution)
+    if "model" in small:
+        small |= _toy_model(small)
+    if "training" in small:
+        _few_steps(small["training"])
+    if "sampling" in small:
+        sampling = small["sampling"]
+        steps = min(_INFERENCE_STEPS, sampling["num_inference_steps"])
+        sampling |= {"num_images": _DRAWN, "batch_size": _DRAWN, "labels": None, "num_inference_steps": steps}
+        if small["model"].get("num_class_embeds") is None:
+            sampling["guidance_scale"] = 1.0
+    return small
+
+
+def _builtin(data: dict[str, Any], resolution: int) -> dict[str, Any]:
+    kept = {key: data[key] for key in ("random_flip", "color_jitter") if key in data}
+    return {"type": "builtin", "num_images": _PICTURES, "label_by": "kind", "resolution": resolution, **kept}
+
+
+def _toy_model(small: dict[str, Any]) -> dict[str, Any]:
+    """The model section, and with it the data and noise schedule that a saved model carries in its folder."""
+    model = small["model"]
+    toy = {
+        "block_out_channels": [_CHANNELS] * len(model["block_out_channels"]),
+        "layers_per_block": 1,
+        "norm_num_groups": _GROUPS,
+        "attention_head_dim": _HEAD,
+        "attn_norm_num_groups": None,
+        "num_class_embeds": "auto" if model["num_class_embeds"] is not None else None,
+    }
+    return {"model": {**model, **toy}}
+
+
+def _few_steps(training: dict[str, Any]) -> None:
+    accumulation = min(2, training["gradient_accumulation_steps"])
+    training |= {
+        "max_train_steps": _STEPS,
+        "num_train_epochs": None,
+        "batch_size": _BATCH,
+        "gradient_accumulation_steps": accumulation,
+        "lr_warmup_steps": min(1, training["lr_warmup_steps"]),
+        "logging_steps": 1,
+        "checkpointing_steps": _STEPS // 2,
+        "sample_steps": _STEPS // 2 if training["sample_steps"] is not None else None,
+    }

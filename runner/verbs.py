@@ -1,0 +1,152 @@
+"""What each verb of the command does, with everything heavy imported where it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from runner import shipped_files
+from runner.errors import DataError, UsageError
+from runner.find import document
+from runner.language import diff as differ
+from runner.language import schema_docs
+from runner.language.problems import Problem, RecipeProblems, render
+from runner.language.recipe import Recipe, read, to_yaml
+from runner.shown import shown
+
+
+def run(arguments: Namespace) -> int:
+    """Run, plan (--dry-run) or rehearse (--smoke) a recipe."""
+    from runner.job import job
+
+    recipe = _read(arguments)
+    job(recipe, arguments)
+    return 0
+
+
+def validate(arguments: Namespace) -> int:
+    """Check recipes, each on its own; 1 if any has an error."""
+    found: list[Problem] = []
+    code = 0
+    for x in arguments.recipes:
+        try:
+            _, warnings = read(document(x))
+            found += warnings
+            if arguments.format == "text":
+                print(f"{shown(x)}: ok" + (f", {len(warnings)} warnings" if warnings else ""))
+        except RecipeProblems as error:
+            found += error.problems
+            code = max(code, error.exit_code)
+    if found or arguments.format == "json":
+        print(render(found, arguments.format))
+    return code
+
+
+def show(arguments: Namespace) -> int:
+    """Print the resolved recipe."""
+    recipe = _read(arguments)
+    if arguments.format == "json":
+        _print_json(recipe.values)
+    else:
+        print(to_yaml(recipe.values, header=True), end="")
+    return 0
+
+
+def ls(arguments: Namespace) -> int:
+    """List the shipped recipes."""
+    rows = shipped_files.recipes()
+    if arguments.format == "json":
+        _print_json([{"name": name, "description": text, "path": str(path)} for name, text, path in rows])
+        return 0
+    width = max(len(name) for name, _, _ in rows)
+    for name, text, _ in rows:
+        print(f"{name:<{width}}  {text}")
+    return 0
+
+
+def cp(arguments: Namespace) -> int:
+    """Copy a shipped recipe; never over a file."""
+    source = shipped_files.find(arguments.name)
+    if source is None:
+        names = ", ".join(name for name, _, _ in shipped_files.recipes())
+        raise UsageError(f"no shipped recipe is called {shown(arguments.name)!r}: there are {names}")
+    target = Path(arguments.file or f"{arguments.name}.yaml")
+    if target.is_dir():
+        target /= f"{arguments.name}.yaml"
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(source.read_text("utf-8"))
+    except FileExistsError:
+        raise UsageError(f"{shown(target)} is there already: name another file") from None
+    except OSError as error:
+        raise UsageError(f"{shown(target)} cannot be written ({error.strerror}): name another file") from None
+    print(f"{shown(target)}: try it with  recipe run {shown(target)} --smoke")
+    return 0
+
+
+def diff(arguments: Namespace) -> int:
+    """Print what differs, key by key."""
+    a, b = (read(document(x))[0].values for x in (arguments.a, arguments.b))
+    found = differ.differences(a, b)
+    if arguments.format == "json":
+        _print_json([{"key": key, "a": x, "b": y} for key, x, y in found])
+    elif not found:
+        print("identical")
+    else:
+        print(differ.render(found))
+    return 0
+
+
+def schema(arguments: Namespace) -> int:
+    """Explain the language."""
+    print(schema_docs.explain(arguments.key, arguments.format))
+    return 0
+
+
+def doctor(arguments: Namespace) -> int:
+    """Check the machine."""
+    from dataclasses import asdict
+
+    from runner import doctor as examination
+
+    checks = examination.checks(output_dir=Path(arguments.output_dir), cache_dir=_cache(arguments))
+    if arguments.format == "json":
+        _print_json([asdict(check) for check in checks])
+    else:
+        print(examination.render(checks))
+    return 5 if any(check.status == "fail" for check in checks) else 0
+
+
+def data(arguments: Namespace) -> int:
+    """Look at a recipe's data, or export it."""
+    from runner.data.look import look
+    from runner.progress import create
+
+    recipe = _read(arguments)
+    if "data" not in recipe.values:
+        raise DataError(f"{shown(arguments.recipe)} has no data: add a 'data:' section")
+    look(recipe, arguments, create(quiet=arguments.quiet, as_json=False))
+    return 0
+
+
+def _read(arguments: Namespace) -> Recipe:
+    """The recipe of the command line; its warnings are printed."""
+    recipe, warnings = read(document(arguments.recipe), arguments.overrides)
+    for notice in recipe.document.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    if warnings:
+        print(render(warnings, "text"), file=sys.stderr)
+    return recipe
+
+
+def _cache(arguments: Namespace) -> Path:
+    from runner.data.cache import cache_root
+
+    return cache_root(arguments.cache_dir)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

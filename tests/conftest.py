@@ -1,0 +1,38 @@
+"""What the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the real hub
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps one state per process, and a run with another number format needs a new one."""
+    yield
+    import sys
+
+    state = sys.modules.get("accelerate.state")
+    if state is not None:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def shared_data():
+    """Real data beside the project, where there is some."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not beside the project")
+    return folder
+
+
+def defaults(file, **values):
+    """A section with every default that its schema file gives."""
+    from runner.language.resolve import fill
+    from runner.language.schemas import Place, read
+
+    return fill([Place(file, read(file))], values)

@@ -1,0 +1,146 @@
+"""The pixel UNet: what a recipe builds, what is saved, and what diffusers makes of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DModel
+from safetensors.torch import load_file, save_file
+
+from runner.errors import ModelError
+from runner.models.counting import count
+from runner.models.family import Request
+from runner.models.pixel_unet import PixelUNet
+from tests.conftest import defaults
+
+SMALL = {"block_out_channels": [16, 32], "layers_per_block": 1, "norm_num_groups": 8}
+BUTTERFLY = {
+    "block_out_channels": [128, 128, 256, 256, 512, 512],
+    "down_block_types": ["DownBlock2D"] * 4 + ["AttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "AttnUpBlock2D"] + ["UpBlock2D"] * 4,
+}
+NOISE = defaults("scheduler/noise.json")
+
+
+def facts(classes=(), resolution=16, **model):
+    section = defaults("model/pixel_unet.json", type="pixel_unet", **model)
+    section["num_class_embeds"] = len(classes) or None
+    section |= PixelUNet.block_types(section)
+    return PixelUNet.from_recipe(section, NOISE, resolution, list(classes))
+
+
+def build(**options):
+    return PixelUNet.build(facts(**{**SMALL, **options}), device=torch.device("cpu"), seed=3)
+
+
+def draw(family, seed=1):
+    labels = [0] if family.facts.classes else None
+    asked = Request(labels=labels, num_inference_steps=3, guidance_scale=1.0, eta=0.0, scheduler=None)
+    return np.asarray(family.draw(asked, [torch.Generator().manual_seed(seed)], lambda: None).images[0])
+
+
+def test_the_butterfly_unet_has_the_lessons_parameters():
+    counted = count(PixelUNet, facts(resolution=128, **BUTTERFLY), checkpointed=False)
+    assert counted.parameters == 113_673_219
+
+
+def test_the_lessons_first_unet():
+    """dim 64, mults (1, 2, 4, 8): attention in the lowest level and the middle."""
+    config = facts(resolution=128, block_out_channels=[64, 128, 256, 512]).configs["unet"]
+    assert config["down_block_types"] == ["DownBlock2D"] * 3 + ["AttnDownBlock2D"]
+    assert config["up_block_types"] == ["AttnUpBlock2D"] + ["UpBlock2D"] * 3
+
+
+@pytest.mark.parametrize("down", ["DownBlock2D", "ResnetDownsampleBlock2D", "AttnDownBlock2D"])
+def test_every_block_type_builds_and_runs(down):
+    family = build(down_block_types=[down, down])
+    assert draw(family).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"downsample_type": "resnet", "upsample_type": "resnet"},
+        {"resnet_time_scale_shift": "scale_shift", "act_fn": "mish"},
+        {"attention_head_dim": None, "add_attention": False, "dropout": 0.1},
+        {"time_embedding_dim": 24, "freq_shift": 1, "flip_sin_to_cos": False, "downsample_padding": 0},
+        {"attn_norm_num_groups": 4, "mid_block_scale_factor": 1.4142},
+    ],
+)
+def test_options_build_and_run(options):
+    assert draw(build(**options)).shape == (16, 16, 3)
+
+
+def test_the_seed_decides_the_weights_and_leaves_torchs_generator_alone():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, second = build(), build()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for a, b in zip(first.unet.parameters(), second.unet.parameters()):
+        assert torch.equal(a, b)
+
+
+def test_a_saved_model_loads_in_plain_diffusers_and_draws_the_same(tmp_path):
+    family = build()
+    family.save(tmp_path)
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path)
+    assert isinstance(pipeline, DDPMPipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(generator=torch.Generator().manual_seed(1), num_inference_steps=3).images[0]
+    assert np.array_equal(draw(family), np.asarray(theirs))
+
+
+def test_a_saved_model_with_classes_loads_by_its_parts_and_by_us(tmp_path):
+    family = build(classes=("rose", "tulip"))
+    family.save(tmp_path)
+    assert UNet2DModel.from_pretrained(tmp_path / "unet").config["num_class_embeds"] == 3
+    assert isinstance(DDPMScheduler.from_pretrained(tmp_path / "scheduler"), DDPMScheduler)
+    inspected = PixelUNet.inspect(tmp_path)
+    assert inspected.classes == ["rose", "tulip"]
+    again = PixelUNet.build(inspected, device=torch.device("cpu"), seed=0)
+    assert np.array_equal(draw(family), draw(again))
+
+
+def test_counting_sees_checkpointing_and_real_parameters():
+    plain, checkpointed = (count(PixelUNet, facts(**SMALL), checkpointed=c) for c in (False, True))
+    assert plain.parameters == sum(p.numel() for p in build().unet.parameters())
+    assert checkpointed.activations < plain.activations * 2 / 3
+    assert plain.forward_flops == checkpointed.forward_flops > 0
+
+
+def damage(folder, change):
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("conv_in.weight"), "conv_in.weight should be 16×3×3×3 and is absent"),
+        (lambda t: t.update(extra=torch.zeros(2)), "extra should be absent and is 2"),
+        (lambda t: t.update({"conv_in.bias": torch.zeros(9)}), "conv_in.bias should be 16 and is 9"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, words):
+    build().save(tmp_path)
+    damage(tmp_path, change)
+    with pytest.raises(ModelError, match=words):
+        PixelUNet.build(PixelUNet.inspect(tmp_path), device=torch.device("cpu"), seed=0)
+
+
+def test_a_cut_file_and_a_wrong_class_are_named(tmp_path):
+    build().save(tmp_path)
+    path = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        PixelUNet.build(PixelUNet.inspect(tmp_path), device=torch.device("cpu"), seed=0)
+    config = tmp_path / "unet" / "config.json"
+    config.write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
+    with pytest.raises(ModelError, match="UNet2DConditionModel"):
+        PixelUNet.inspect(tmp_path)
+    config.unlink()
+    with pytest.raises(ModelError, match="missing"):
+        PixelUNet.inspect(tmp_path)

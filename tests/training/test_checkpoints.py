@@ -1,0 +1,77 @@
+"""Checkpoints: whole or not at all, and damage is found."""
+
+import errno
+
+import pytest
+import torch
+
+from runner.errors import CheckpointError, EnvironmentFault
+from runner.training import checkpoints
+from runner.training.checkpoints import Checkpoint
+
+
+def checkpoint(step):
+    tensors = {"parameters": {"w": torch.full((3,), float(step))}, "optimizer": {"0.exp_avg": torch.zeros(2)}}
+    return Checkpoint(step, tensors, {"note": "ü", "step_count": step})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    path = checkpoints.save(tmp_path, checkpoint(7), None)
+    loaded = checkpoints.load(path)
+    assert (loaded.step, loaded.values) == (7, {"note": "ü", "step_count": 7})
+    assert torch.equal(loaded.tensors["parameters"]["w"], torch.full((3,), 7.0))
+
+
+def test_only_the_newest_are_kept_in_the_order_of_steps(tmp_path):
+    for step in (900, 1000, 1_000_000, 1100):
+        checkpoints.save(tmp_path, checkpoint(step), 2)
+    assert names(tmp_path) == ["step-001100", "step-1000000"]
+
+
+@pytest.mark.parametrize("file", ["parameters.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damage_is_found_and_the_older_one_is_taken(tmp_path, file, damage):
+    checkpoints.save(tmp_path, checkpoint(1), None)
+    path = checkpoints.save(tmp_path, checkpoint(2), None) / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "flip":
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(data[:-3])
+    else:
+        path.unlink()
+    with pytest.raises(CheckpointError, match="step-000002 is damaged"):
+        checkpoints.load(path.parent)
+    found, damaged = checkpoints.newest(tmp_path)
+    assert found.step == 1
+    assert len(damaged) == 1
+
+
+def test_a_full_disk_leaves_the_older_one(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, checkpoint(1), 1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_sync", full)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        checkpoints.save(tmp_path, checkpoint(2), 1)
+    assert names(tmp_path) == ["step-000001"]
+    assert checkpoints.newest(tmp_path)[0].step == 1
+
+
+def test_a_draft_left_by_a_kill_is_not_a_checkpoint(tmp_path):
+    checkpoints.save(tmp_path, checkpoint(1), None)
+    (tmp_path / ".tmp-step-000002").mkdir()
+    assert checkpoints.newest(tmp_path)[0].step == 1
+    checkpoints.save(tmp_path, checkpoint(2), None)
+    assert names(tmp_path) == ["step-000001", "step-000002"]
+
+
+def test_nothing_there_is_nothing_found(tmp_path):
+    assert checkpoints.newest(tmp_path / "none") == (None, [])
