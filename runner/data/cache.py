@@ -164,9 +164,7 @@ def _fitted(entry: Entry, *, background: str, resolution: int, interpolation: st
     except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
         if isinstance(error, OSError) and error.errno in _MACHINE:
             name = shown(entry.item.name)
-            raise EnvironmentFault(
-                f"{name} cannot be read now ({error.strerror}): the machine, not the file"
-            ) from error
+            raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
         return _Fitted(entry.item, None, (0, 0), reason(error))
 
 

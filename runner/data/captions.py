@@ -61,7 +61,8 @@ def read_metadata(
             places[name] = place
             captions[name] = _caption(row.get(column), f"{place}, column {shown(column)}")
         if missing:
-            raise DataError(f"{shown(file)} names {_some(missing, 'picture')} not there: correct or delete the rows")
+            are = "a picture that is" if len(missing) == 1 else f"{len(missing)} pictures that are"
+            raise DataError(f"{shown(file)} names {are} not there ({_first(missing)}): correct or delete the rows")
     if captions and column not in columns:
         raise DataError(
             f"{shown(next(iter(folders.values())))} has no column '{shown(column)}': "
@@ -180,13 +181,10 @@ def _require_rows(pictures: Iterable[str], captions: Mapping[str, str | None], f
             if above in folders:
                 without.setdefault(folders[above], []).append(shown(name))
     for file, names in without.items():
-        have = "has" if len(names) == 1 else "have"
-        raise DataError(
-            f"{_some(names, 'picture')[:-4]} {have} no row in {shown(file)}: add the rows or move them away"
-        )
+        have = "1 picture has" if len(names) == 1 else f"{len(names)} pictures have"
+        raise DataError(f"{have} no row in {shown(file)} ({_first(names)}): add the rows or move the pictures away")
 
 
-def _some(names: list[str], noun: str) -> str:
+def _first(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    are = f"{noun} that is" if len(names) == 1 else f"{noun}s that are"
-    return f"{len(names)} {are} ({', '.join(names[:_NAMED])}{more})"
+    return ", ".join(names[:_NAMED]) + more

@@ -11,8 +11,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from runner.shown import shown
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """The formats read. No other decoder of pillow is ever tried: its EPS one starts a program."""
+
+Image.init()  # registers them all
 
 MAX_PIXELS = 178_956_970
 """Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
@@ -122,4 +124,4 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _unknown(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the picture itself: fetch it with 'git lfs pull'"
-    return f"is no {', '.join(f for f in FORMATS if f not in ('MPO', 'DIB'))} file (it starts with {shown(head[:12])})"
+    return f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (it starts with {shown(head[:12])})"

@@ -31,7 +31,7 @@ def fit(image: Image.Image, *, resolution: int, interpolation: str, center_crop:
     width, height = image.size
     short = min(width, height)
     if max(width, height) > MAX_ASPECT * short:
-        raise BadPicture(f"is too thin ({width} x {height}): the longer side is over {MAX_ASPECT} times the shorter")
+        raise BadPicture(f"is too thin ({width} x {height}, over {MAX_ASPECT} to 1)")
     if center_crop:
         left, top = (width - short) // 2, (height - short) // 2
         size, box = (resolution, resolution), (left, top, left + short, top + short)
