@@ -1,0 +1,182 @@
+"""Nodes from the YAML parser's events.
+
+Nothing is built from a tag, an alias or a merge key: each is reported and leaves a hole.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import yaml
+
+from runner.language.document import Document, Mark, Node, Source, Steps
+from runner.language.scalars import scalar
+from runner.shown import shown
+
+MOST_LEVELS = 64
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline; half characters
+_CORE_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in (
+        "binary",
+        "bool",
+        "float",
+        "int",
+        "map",
+        "merge",
+        "null",
+        "omap",
+        "pairs",
+        "seq",
+        "set",
+        "str",
+        "timestamp",
+    )
+} | {"!", "tag:yaml.org,2002:value", "tag:yaml.org,2002:yaml"}
+
+
+class Unreadable(Exception):
+    """Reading on is of no use; the problem is reported."""
+
+
+class NodeReader:
+    """Builds Nodes from the parser's events, by recursive descent; the depth is bounded by MOST_LEVELS."""
+
+    def __init__(self, document: Document, source: Source, loader: Any) -> None:
+        self.document = document
+        self.source = source
+        self.next = loader.get_event
+
+    def read(self, path: Steps, key: Mark | None) -> Node | None:
+        """The stream's only document; None if it is empty."""
+        self.next()  # stream start
+        event = self.next()
+        if isinstance(event, yaml.StreamEndEvent):
+            return None
+        event = self.next()
+        node = self.value(event, path, key, 0)
+        self.next()  # document end
+        event = self.next()
+        if not isinstance(event, yaml.StreamEndEvent):
+            mark = self.mark(event)
+            self.document.report(mark, "documents", "a second document starts here: a recipe is one document", path)
+        if not path and node is not None and node.value is None and not node.raw:
+            return None
+        return node
+
+    def value(self, event: Any, path: Steps, key: Mark | None, level: int) -> Node | None:
+        """The node that begins with this event; None where it cannot be taken (a hole)."""
+        mark = self.mark(event)
+        if isinstance(event, yaml.AliasEvent):
+            name = shown(event.anchor, 40)
+            self.document.report(mark, "alias", f"aliases ('*{name}') are not allowed: write the value out", path)
+            return None
+        refused = event.tag is not None and self.tag(event, mark, path)
+        if isinstance(event, yaml.ScalarEvent):
+            node = self.scalar(event, mark, path, key)
+        elif level >= MOST_LEVELS:
+            self.document.report(mark, "nesting", f"nested more than {MOST_LEVELS} levels deep", path)
+            raise Unreadable
+        elif isinstance(event, yaml.MappingStartEvent):
+            node = self.mapping(event, mark, path, key, level + 1)
+        else:
+            node = self.sequence(event, mark, path, key, level + 1)
+        return None if refused else node
+
+    def scalar(self, event: Any, mark: Mark, path: Steps, key: Mark | None) -> Node | None:
+        text = event.value
+        if not text.isprintable() and (bad := CONTROL.search(text)):
+            place = f" in '{shown(path[-1], 60)}'" if path else ""
+            message = f"control character U+{ord(bad[0]):04X}{place} (shown as {shown(bad[0])}): remove it"
+            self.document.report(mark, "control-character", message, path)
+            return None
+        if not event.implicit[0]:
+            return Node(text, mark, key)
+        empty = not text and key is not None
+        return Node(scalar(text), key if empty and key else mark, key, text)
+
+    def mapping(self, start: Any, mark: Mark, path: Steps, key: Mark | None, level: int) -> Node:
+        entries: dict[str, Node] = {}
+        while not isinstance(event := self.next(), yaml.MappingEndEvent):
+            name = self.key(event, path, level)
+            at = self.mark(event)
+            inner = (*path, name) if name is not None else path
+            node = self.value(self.next(), inner, at, level)
+            if name is None:
+                continue
+            if (first := entries.get(name)) is not None or inner in self.document.holes:
+                self.twice(at, name, first, inner)
+            elif node is None:
+                self.document.holes.add(inner)
+            else:
+                entries[name] = node
+        return Node(entries, self.span(start, event, mark, key), key)
+
+    def sequence(self, start: Any, mark: Mark, path: Steps, key: Mark | None, level: int) -> Node | None:
+        items: list[Node] = []
+        whole = True
+        while not isinstance(event := self.next(), yaml.SequenceEndEvent):
+            node = self.value(event, (*path, len(items)), None, level)
+            whole = whole and node is not None
+            items.append(node or Node(None, mark))
+        return Node(items, self.span(start, event, mark, key), key) if whole else None
+
+    def key(self, event: Any, path: Steps, level: int) -> str | None:
+        """The key's text; None where it is no text, which is reported."""
+        mark = self.mark(event)
+        node = self.value(event, path, None, level)
+        if node is None:
+            return None
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        if isinstance(node.value, dict | list):
+            starts = "'{' starts a mapping" if isinstance(node.value, dict) else "'[' starts a list"
+            message = f"{starts}, which cannot be a key: put text with braces or brackets in quotes"
+            self.document.report(mark, "key", message, path)
+            return None
+        if not isinstance(node.value, str):
+            written = shown(event.value, 40) or "null"
+            self.document.report(mark, "key", f'keys must be text: write "{written}" in quotes, or another name', path)
+            return None
+        if plain and node.value == "<<":
+            self.document.report(mark, "merge-key", "merge keys ('<<') are not allowed: write the keys out", path)
+            return None
+        if node.value != node.value.strip():
+            self.document.report(mark, "indentation", _odd_space(node.value), path)
+            return None
+        return node.value
+
+    def twice(self, mark: Mark, name: str, first: Node | None, path: Steps) -> None:
+        where = ""
+        if first is not None and first.key is not None:
+            same = first.key.line == mark.line
+            where = f" (first at column {first.key.column})" if same else f" (first at line {first.key.line})"
+        self.document.report(mark, "duplicate-key", f"'{shown(name, 60)}' is given twice{where}", path)
+
+    def tag(self, event: Any, mark: Mark, path: Steps) -> bool:
+        rule = "tag" if event.tag in _CORE_TAGS else "foreign-tag"
+        label = event.tag.removeprefix("tag:yaml.org,2002:")
+        label = label if label.startswith("!") else f"!!{label}" if label != event.tag else f"!<{label}>"
+        length = max(1, min(len(label), len(mark.text) - mark.column + 1))
+        at = Mark(mark.source, mark.line, mark.column, length)
+        self.document.report(at, rule, f"tags ('{shown(label, 60)}') are not allowed in recipes: remove it", path)
+        return True
+
+    def mark(self, event: Any) -> Mark:
+        start, end = event.start_mark, event.end_mark
+        return self.source.mark(start.line, start.column, end.line, end.column)
+
+    def span(self, start: Any, end: Any, first: Mark, key: Mark | None) -> Mark:
+        """A collection's place: from bracket to bracket, or the key of one that is written over lines."""
+        if not start.flow_style:
+            return key or first
+        a, b = start.start_mark, end.end_mark
+        return self.source.mark(a.line, a.column, b.line, b.column)
+
+
+def _odd_space(key: str) -> str:
+    odd = next((c for c in key if c.isspace() and c not in " \t\n"), None)
+    if odd is None:
+        return "a key cannot begin or end with a space"
+    return f"this space is U+{ord(odd):04X} ({unicodedata.name(odd, 'no plain space').lower()}): use plain spaces"

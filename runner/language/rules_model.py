@@ -1,0 +1,149 @@
+"""Rules of model.type: pixel_unet: what diffusers' UNet2DModel can be built and run with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.language.view import Rule, Told, View, rule
+
+_PIXEL_UNET_PARTS = ["unet"]
+
+
+def nearest(value: int, step: int, least: int = 1, most: int | None = None) -> str:
+    """The multiples of `step` beside a value, in words: '64 or 96'."""
+    below, above = value // step * step, (value // step + 1) * step
+    near = [str(n) for n in (below, above) if n >= least and (most is None or n <= most)]
+    return " or ".join(near)
+
+
+@rule("resolution")
+def resolution_halves(view: View) -> Iterator[Told]:
+    """Each level below the first halves the picture."""
+    channels, resolution = view.get("model.block_out_channels"), view.get("data.resolution")
+    if not channels or not isinstance(resolution, int):
+        return
+    halvings = len(channels) - 1
+    step = 2**halvings
+    if resolution % step:
+        near = nearest(resolution, step, 8, 2048)
+        yield Told(
+            "data.resolution" if view.written("data.resolution") else "model.block_out_channels",
+            f"data.resolution {resolution} is not a multiple of {step}: {len(channels)} levels halve it "
+            f"{halvings} {'time' if halvings == 1 else 'times'}" + (f"; nearest {near}" if near else ""),
+        )
+
+
+@rule("levels")
+def blocks_per_level(view: View) -> Iterator[Told]:
+    channels = view.get("model.block_out_channels")
+    for key in ("down_block_types", "up_block_types"):
+        blocks = view.get(f"model.{key}")
+        if channels and blocks and len(blocks) != len(channels):
+            yield Told(
+                f"model.{key}",
+                f"model.{key} has {len(blocks)} blocks for {len(channels)} levels of block_out_channels: give one per level",
+            )
+
+
+@rule("levels")
+def skip_blocks_in_pairs(view: View) -> Iterator[Told]:
+    """Skip blocks hand a second picture from level to level, so all levels have them or none."""
+    for key in ("down_block_types", "up_block_types"):
+        blocks = view.get(f"model.{key}") or []
+        skips = ["Skip" in block for block in blocks]
+        if any(skips) and not all(skips):
+            yield Told(
+                f"model.{key}.{skips.index(not skips[0])}",
+                f"model.{key} mixes Skip blocks with others: use them on every level or on none",
+            )
+
+
+@rule("channels")
+def channels_make_groups(view: View) -> Iterator[Told]:
+    groups = view.get("model.norm_num_groups")
+    for index, channels in enumerate(view.get("model.block_out_channels") or []):
+        if channels % groups:
+            yield Told(
+                f"model.block_out_channels.{index}",
+                f"{channels} channels do not make {groups} equal groups (norm_num_groups); "
+                f"nearest {nearest(channels, groups)}",
+            )
+
+
+@rule("channels")
+def channels_make_heads(view: View) -> Iterator[Told]:
+    """Where attention sits, the channels are cut into heads of attention_head_dim."""
+    head, channels = view.get("model.attention_head_dim"), view.get("model.block_out_channels")
+    if head is None or not channels:
+        return
+    for index in _attention_levels(view, len(channels)):
+        if channels[index] % head:
+            yield Told(
+                f"model.block_out_channels.{index}",
+                f"{channels[index]} channels do not make heads of {head} (attention_head_dim), and attention sits here; "
+                f"nearest {nearest(channels[index], head)}",
+            )
+
+
+def _attention_levels(view: View, levels: int) -> list[int]:
+    down, up = view.get("model.down_block_types"), view.get("model.up_block_types")
+    if (down and len(down) != levels) or (up and len(up) != levels):
+        return []
+    found = {levels - 1} if view.get("model.add_attention") or not down else set()
+    found |= {i for i, block in enumerate(down or []) if block.startswith("Attn")}
+    found |= {levels - 1 - i for i, block in enumerate(up or []) if block.startswith("Attn")}
+    return sorted(found)
+
+
+@rule("channels")
+def middle_attention_groups(view: View) -> Iterator[Told]:
+    groups, channels = view.get("model.attn_norm_num_groups"), view.get("model.block_out_channels")
+    if groups and channels and view.get("model.add_attention") and channels[-1] % groups:
+        yield Told(
+            "model.attn_norm_num_groups",
+            f"attn_norm_num_groups {groups} does not divide the last level's {channels[-1]} channels",
+        )
+
+
+@rule("time-embedding")
+def fourier_divides_by_the_timestep(view: View) -> Iterator[Told]:
+    """UNet2DModel takes the timestep's logarithm and divides by it; a DDPM schedule begins at timestep 0."""
+    if view.get("model.time_embedding_type") == "fourier":
+        yield Told(
+            "model.time_embedding_type",
+            "a fourier embedding divides by the timestep, which is 0 at the start of a DDPM schedule: use positional",
+        )
+
+
+@rule("freeze")
+def freeze_names_parts(view: View) -> Iterator[Told]:
+    parts = view.get("freeze") or []
+    if parts and view.get("model.type") == "pixel_unet":
+        for index, part in enumerate(parts):
+            if part not in _PIXEL_UNET_PARTS:
+                yield Told(f"freeze.{index}", f"a pixel_unet has no part '{part}': its only part is 'unet'")
+        if set(_PIXEL_UNET_PARTS) <= set(parts) and view.has("training"):
+            yield Told("freeze", "everything is frozen: nothing would learn")
+
+
+@rule("freeze")
+def freeze_goes_with_training(view: View) -> Iterator[Told]:
+    parts = view.get("freeze") or []
+    if parts and not view.has("training"):
+        yield Told("freeze", "nothing is trained, so freeze has no effect", "warning")
+    for index, part in enumerate(parts):
+        if part in parts[:index]:
+            yield Told(f"freeze.{index}", f"'{part}' is named twice", "warning")
+
+
+RULES: list[Rule] = [
+    resolution_halves,
+    blocks_per_level,
+    skip_blocks_in_pairs,
+    channels_make_groups,
+    channels_make_heads,
+    middle_attention_groups,
+    fourier_divides_by_the_timestep,
+    freeze_names_parts,
+    freeze_goes_with_training,
+]

@@ -1,0 +1,125 @@
+"""Rules: which sections a recipe needs, and what names and ids may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from runner.language.view import Rule, Told, View, rule
+from runner.shown import shown
+
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|data:|git\+)", re.IGNORECASE)
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+
+@rule("sections")
+def something_to_do(view: View) -> Iterator[Told]:
+    if not view.has("training") and not view.has("sampling"):
+        yield Told("name", "nothing to do: add a 'training:' section, a 'sampling:' section or both")
+
+
+@rule("sections")
+def training_needs_data_and_model(view: View) -> Iterator[Told]:
+    if not view.has("training"):
+        return
+    if not view.has("data"):
+        yield Told("training", "training needs pictures: add a 'data:' section, such as 'data: {type: builtin}'")
+    if not view.has("model"):
+        yield Told("training", "training needs a model: add a 'model:' section, such as 'model: {type: pixel_unet}'")
+
+
+@rule("sections")
+def sampling_needs_a_model(view: View) -> Iterator[Told]:
+    if view.has("sampling") and not view.has("model") and not view.has("training"):
+        yield Told("sampling", "sampling needs a model: add 'model: {type: pretrained, id: …}'")
+
+
+@rule("sections")
+def scheduler_needs_a_model(view: View) -> Iterator[Told]:
+    if view.has("scheduler") and not view.has("model") and not view.has("training") and not view.has("sampling"):
+        yield Told("scheduler", "a scheduler needs a model: add a 'model:' section")
+
+
+@rule("untrained")
+def new_model_is_trained(view: View) -> Iterator[Told]:
+    if view.get("model.type") == "pixel_unet" and view.has("sampling") and not view.has("training"):
+        yield Told(
+            "model.type",
+            "a pixel_unet starts from random weights and nothing trains it: add a 'training:' section, "
+            "or draw from a model that exists with 'type: pretrained'",
+        )
+
+
+@rule("pretrained-training")
+def pretrained_is_not_trained(view: View) -> Iterator[Told]:
+    if view.get("model.type") == "pretrained" and view.has("training"):
+        yield Told(
+            "model.type",
+            "a pretrained model can be sampled from but not trained: training starts from 'type: pixel_unet'",
+        )
+
+
+@rule("unused-key")
+def data_is_used(view: View) -> Iterator[Told]:
+    if (
+        view.has("data")
+        and view.has("sampling")
+        and not view.has("training")
+        and not view.get("sampling.noise_preview")
+    ):
+        yield Told("data", "nothing uses the data: there is no 'training:' section", "warning")
+
+
+@rule("name")
+def name_is_portable(view: View) -> Iterator[Told]:
+    name = view.get("name")
+    if not isinstance(name, str):
+        return
+    if name.split(".")[0] in _RESERVED:
+        yield Told("name", f"name: '{name}' cannot be a folder's name on Windows: choose another")
+    elif name.endswith("."):
+        yield Told("name", "name must not end in '.': Windows drops the dot from the folder's name")
+
+
+@rule("refused")
+def ids_are_no_urls(view: View) -> Iterator[Told]:
+    for path in ("data.id", "model.id"):
+        value = view.get(path)
+        if isinstance(value, str) and _URL.match(value):
+            yield Told(path, f"{path}: URLs are refused: give owner/name on the hub, or a path on this machine")
+
+
+@rule("refused")
+def hub_ids_stay_on_the_hub(view: View) -> Iterator[Told]:
+    """A hub id is owner/name; '..' in the middle of one belongs to no id and no honest path."""
+    for path, kinds in (("data", ("hub",)), ("model", ("pretrained",))):
+        value = view.get(f"{path}.id")
+        if view.get(f"{path}.type") not in kinds or not isinstance(value, str) or value.startswith((".", "/", "~")):
+            continue
+        if ".." in re.split(r"[/\\]", value):
+            yield Told(
+                f"{path}.id", f"{path}.id: '..' inside an id is refused: a path starts with './', '../', '/' or '~/'"
+            )
+
+
+@rule("id")
+def ids_are_not_blank(view: View) -> Iterator[Told]:
+    for path in ("data.id", "model.id"):
+        value = view.get(path)
+        if isinstance(value, str) and (not value.strip() or value != value.strip()):
+            yield Told(path, f"{path} must not be blank or have spaces round it (got '{shown(value, 60)}')")
+
+
+RULES: list[Rule] = [
+    something_to_do,
+    training_needs_data_and_model,
+    sampling_needs_a_model,
+    scheduler_needs_a_model,
+    new_model_is_trained,
+    pretrained_is_not_trained,
+    data_is_used,
+    name_is_portable,
+    ids_are_no_urls,
+    hub_ids_stay_on_the_hub,
+    ids_are_not_blank,
+]

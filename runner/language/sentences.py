@@ -1,0 +1,248 @@
+"""What a value that does not fit its schema is told: what is wanted, what was got, and the mend."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import ValidationError
+
+from runner.language import schemas
+from runner.language.document import Document, Node, Steps, dotted
+from runner.language.problems import Severity
+from runner.language.scalars import scalar
+from runner.shown import shown
+
+_BOOLEANS = {
+    "yes": "true",
+    "on": "true",
+    "y": "true",
+    "1": "true",
+    "no": "false",
+    "off": "false",
+    "n": "false",
+    "0": "false",
+}
+_VARIABLE = re.compile(r"\$\{[^}]*\}|\{\{.*\}\}")
+_SUFFIXES = {"k": 10**3, "m": 10**6}
+_FEW = 6  # so many choices are listed beside a guess
+_MANY = 10**6  # bounds from here on are there against nonsense, and not worth telling
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem before its place in the text is looked up.
+
+    Attributes:
+        keyword: the schema's keyword that failed; '' for anything else.
+        at_key: whether the key is at fault rather than the value.
+    """
+
+    path: Steps
+    rule: str
+    message: str
+    severity: Severity = "error"
+    keyword: str = ""
+    at_key: bool = False
+
+
+def sentence(document: Document, path: Steps, error: ValidationError) -> Finding:
+    """The finding for a value that breaks one keyword of its schema."""
+    node = document.node(path)
+    schema: Any = error.schema
+    value: Any = error.instance
+    keyword = str(error.validator)
+    rule = {"type": "type", "enum": "value", "pattern": "pattern"}.get(
+        keyword, "length" if keyword in _LENGTHS else "range"
+    )
+    if variable := _variable(value, schema):
+        return Finding(path, "variable", variable, keyword="type")
+    if keyword in _LENGTHS:
+        message = _length(dotted(path), keyword, error.validator_value, len(value))
+    elif keyword == "enum":
+        message = _enum(dotted(path), schema, value)
+    elif keyword == "pattern":
+        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_pattern_mend(schema, value))
+    else:
+        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(
+            _mend(document, path, node, schema)
+        )
+    return Finding(path, rule, message, keyword=keyword)
+
+
+def wanted(schema: dict[str, Any]) -> str:
+    """What a schema asks for, in words: 'a whole number from 1 to 65536, or null'."""
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    words = {
+        "integer": "a whole number" + _bounds(schema),
+        "number": "a number" + _bounds(schema),
+        "boolean": "true or false",
+        "string": _text(schema),
+        "array": "a list",
+        "object": "a mapping (keys with values)",
+        "null": "null",
+    }
+    parts = [words[t] for t in types]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
+
+
+def got(node: Node | None) -> str:
+    """A value as it was written, in a few words."""
+    if node is None:
+        return "nothing"
+    if isinstance(node.value, dict):
+        return "a mapping"
+    if isinstance(node.value, list):
+        return "a list"
+    if node.value is None and not node.raw:
+        return "nothing"
+    if isinstance(node.value, str):
+        return f"'{shown(node.value, 60)}'"
+    return shown(node.raw, 40)
+
+
+def meant(value: str, choices: list[str], other_words: dict[str, str]) -> str | None:
+    """The choice that a wrong value probably means."""
+    plain = _letters(value)
+    for word, choice in [*((c, c) for c in choices), *other_words.items()]:
+        if _letters(word) == plain:
+            return choice
+    close = difflib.get_close_matches(plain, [_letters(c) for c in choices], n=1, cutoff=0.6)
+    return next((c for c in choices if close and _letters(c) == close[0]), None)
+
+
+_LENGTHS = {"minItems": "entry", "maxItems": "entry", "minLength": "character", "maxLength": "character"}
+
+
+def _letters(word: str) -> str:
+    """Without case, dashes and the class name's ending: 'DDIMScheduler' is 'ddim'."""
+    return re.sub(r"[\s_-]", "", word.lower()).removesuffix("scheduler")
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None and abs(high) < _MANY:
+        return f" from {low} to {high}"
+    return f" >= {low}" if low is not None else f" <= {high}" if high is not None else ""
+
+
+def _text(schema: dict[str, Any]) -> str:
+    if "x-pattern" in schema:
+        return str(schema["x-pattern"])
+    return f"one of {', '.join(schema['enum'])}" if "enum" in schema else "text"
+
+
+def _then(mend: str) -> str:
+    return f": {mend}" if mend else ""
+
+
+def _variable(value: Any, schema: dict[str, Any]) -> str:
+    if isinstance(value, str) and _VARIABLE.search(value) and not schema.get("x-prose"):
+        return "recipes hold no variables: write the value itself"
+    return ""
+
+
+def _length(name: str, keyword: str, limit: Any, length: int) -> str:
+    unit = _LENGTHS[keyword]
+    units = unit if limit == 1 else "entries" if unit == "entry" else "characters"
+    bound = "at least" if keyword.startswith("min") else "at most"
+    return f"{name} must have {bound} {limit} {units} (has {length})"
+
+
+def _enum(name: str, schema: dict[str, Any], value: Any) -> str:
+    choices = [str(c) for c in schema["enum"]]
+    guess = meant(str(value), choices, schema.get("x-values", {}))
+    if guess and _letters(guess) != _letters(str(value)) and "x-mend" in schema:
+        guess = None
+    if guess and len(choices) > _FEW:
+        return f"{name} cannot be '{shown(value, 60)}': did you mean '{guess}'?"
+    options = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    mend = f"did you mean '{guess}'?" if guess else str(schema.get("x-mend", ""))
+    return f"{name} must be {options} (got '{shown(value, 60)}')" + _then(mend)
+
+
+def _pattern_mend(schema: dict[str, Any], value: str) -> str:
+    """The value made to fit, where a few letters are all that is in the way."""
+    tame = re.sub(r"[^a-z0-9._-]+", "-", value.lower()).strip("-._")[:64]
+    return f"'{tame}' would do" if tame and re.fullmatch(schema["pattern"], tame) else str(schema.get("x-mend", ""))
+
+
+def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, Any]) -> str:
+    """How to get from the value to one of the wanted type; '' if there is nothing to say."""
+    if node is None:
+        return ""
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    value = node.value
+    if value is None:
+        return _mend_nothing(node, path, types)
+    if "boolean" in types:
+        return _mend_boolean(node)
+    if ("integer" in types or "number" in types) and isinstance(value, str):
+        return _mend_number(node, whole="integer" in types)
+    if "array" in types and not isinstance(value, dict | list):
+        return f"write [{shown(node.raw or value, 60)}]"
+    if "object" in types and not isinstance(value, dict):
+        return _mend_section(node, path, document.data)
+    if "string" in types and not isinstance(value, dict | list):
+        return f'write "{shown(node.raw, 60)}" in quotes'
+    if "string" in types and isinstance(value, dict):
+        return "put text with ': ' or braces in quotes"
+    if isinstance(value, list) and len(value) == 1 and "array" not in types:
+        return "write the value without brackets"
+    return ""
+
+
+def _mend_nothing(node: Node, path: Steps, types: list[str]) -> str:
+    rest = node.mark.text[node.mark.column - 1 + node.mark.length :].lstrip(": \t")
+    if "string" in types and rest.startswith("#"):
+        return f"'#' starts a comment: write \"{shown(rest.split()[0], 40)}\" in quotes"
+    if "object" in types:
+        return f"indent its keys below it, or remove the line; '{path[-1]}: {{}}' takes the defaults"
+    return "give a value or remove the line" if not node.raw else "remove the line"
+
+
+def _mend_boolean(node: Node) -> str:
+    word = str(node.raw or node.value).lower()
+    if word in ("true", "false"):
+        return "remove the quotes"
+    if word in _BOOLEANS:
+        is_text = f"'{shown(node.raw)}' is text in YAML 1.2: " if isinstance(node.value, str) and node.raw else ""
+        return f"{is_text}write {_BOOLEANS[word]}"
+    return ""
+
+
+def _mend_number(node: Node, whole: bool) -> str:
+    text = str(node.value).strip()
+    number = scalar(text)
+    if not node.raw and isinstance(number, int | float) and not isinstance(number, bool):
+        return "remove the quotes"
+    plain = re.sub(r"(?<=\d)[_,' ](?=\d)", "", text)
+    factor: float = 1
+    if plain and plain[-1].lower() in _SUFFIXES:
+        plain, factor = plain[:-1], _SUFFIXES[plain[-1].lower()]
+    elif plain.endswith("%"):
+        plain, factor = plain[:-1], 0.01
+    number = scalar(plain)
+    if isinstance(number, bool) or not isinstance(number, int | float) or plain == text:
+        return ""
+    product = round(number * factor, 12)
+    return f"write {int(product) if whole or isinstance(number * factor, int) else product}"
+
+
+def _mend_section(node: Node, path: Steps, data: Any) -> str:
+    if isinstance(node.value, list):
+        return "write 'key: value' lines without '-'"
+    places = schemas.branches(schemas.places_of(path, data))
+    keys = schemas.properties(places)
+    choices = [c for p in keys.get("type", []) for c in p.schema.get("enum", [])]
+    if isinstance(node.value, str) and (guess := meant(node.value, choices, {})):
+        return f"write '{path[-1]}: {{type: {guess}}}'"
+    if isinstance(node.value, str) and ":" in node.value:
+        return "did you miss a space after ':'?"
+    if node.value is True:
+        return f"write '{path[-1]}: {{}}' for the defaults"
+    if node.value is False:
+        return "remove the line to go without"
+    return "indent its keys below it"

@@ -1,0 +1,132 @@
+"""Keys that the language does not have: what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from runner.language import schemas
+from runner.language.document import Document, Steps, dotted
+from runner.language.schemas import Place
+from runner.language.sentences import Finding
+from runner.shown import shown
+
+MOST_UNKNOWN = 20  # of one mapping; the rest is only counted
+_FEW = 8  # so many keys are listed where nothing better can be said
+_CLOSE, _CLOSER = 0.6, 0.8
+
+
+def unknown_key(document: Document, data: Any, path: Steps, key: str) -> Finding:
+    """The finding for a key that the mapping at `path` does not have."""
+    inner = (*path, key)
+    refused = schemas.root().schema["x-refused"]
+    if (reason := refused.get(key.lower())) is not None:
+        return Finding(inner, "refused", f"'{shown(key, 60)}' is refused: {reason}", at_key=True)
+    where = f" in {dotted(path)}" if path else ""
+    on_command_line = document.mark(inner, key=True).source.is_command_line
+    mend = _mend(path, key, data, _value(data, inner), on_command_line)
+    return Finding(inner, "unknown-key", f"unknown key '{shown(key, 60)}'{where}{mend}", at_key=True)
+
+
+def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -> str:
+    keys = schemas.properties(schemas.places_of(path, data))
+    known, glued, _ = key.partition(":")
+    if glued and (known in keys or value is None):
+        return f": did you miss a space after '{shown(known, 60)}:'?"
+    if found := _alias(keys, key, value) or _same_letters(keys, key):
+        return f": did you mean '{_full(path, found, on_command_line)}'?"
+    if path and (nested := _nested_alias(keys, key)):
+        return f": write '{nested[0]}: {{{nested[1]}: …}}'"
+    if other := _other_type(path, key, data):
+        return other
+    if close := _closest(key, list(keys), _CLOSER):
+        return f": did you mean '{_full(path, close, on_command_line)}'?"
+    if elsewhere := _elsewhere(path, key, on_command_line):
+        return elsewhere
+    if close := _closest(key, list(keys), _CLOSE):
+        return f": did you mean '{_full(path, close, on_command_line)}'?"
+    if len(keys) <= _FEW:
+        return f": it has {', '.join(keys)}"
+    return f": 'recipe schema{' ' + dotted(path) if path else ''}' lists the keys"
+
+
+def _full(path: Steps, key: str, on_command_line: bool) -> str:
+    return dotted((*path, key)) if on_command_line else key
+
+
+def _alias(keys: dict[str, list[Place]], key: str, value: Any) -> str | None:
+    """The key that peers call by this name."""
+    for name, places in keys.items():
+        fits = not isinstance(value, dict) or "object" in schemas.types(places)
+        if fits and key.lower() in [a.lower() for a in schemas.annotation(places, "x-aliases") or []]:
+            return name
+    return None
+
+
+def _same_letters(keys: dict[str, list[Place]], key: str) -> str | None:
+    letters = key.lower().replace("-", "_").replace(" ", "_")
+    return next((name for name in keys if name.lower() == letters), None)
+
+
+def _nested_alias(keys: dict[str, list[Place]], key: str) -> tuple[str, str] | None:
+    """'ema_decay' in training is 'ema: {decay: …}'."""
+    for group, places in keys.items():
+        inner = schemas.properties(schemas.branches(places))
+        if inner and (name := _alias(inner, key, None)):
+            return group, name
+    return None
+
+
+def _other_type(path: Steps, key: str, data: Any) -> str | None:
+    """The key of a section's other type."""
+    value = _value(data, path)
+    given = value.get("type") if isinstance(value, dict) else None
+    if given is None:
+        return None
+    having = []
+    for place in schemas.branches(schemas.places_of(path, data)):
+        constants = place.schema.get("properties", {}).get("type", {}).get("enum", [])
+        if len(constants) == 1 and key in place.schema["properties"]:
+            having.append(constants[0])
+    if not having:
+        return None
+    return f": it is a key of type {' and '.join(having[:3])}, and this is {shown(given, 60)}"
+
+
+def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
+    exact, aliased = [], []
+    for section, places in schemas.sections():
+        keys = schemas.properties(places)
+        if section == path:
+            continue
+        if key in keys:
+            exact.append(section)
+        elif name := _alias(keys, key, None):
+            aliased.append((*section, name))
+    exact = [s for s in exact if not any(o != s and s[: len(o)] == o for o in exact)]
+    if 0 < len(exact) <= 3 and on_command_line:
+        return f": did you mean {_either([dotted((*s, key)) for s in exact])}?"
+    if 0 < len(exact) <= 3:
+        return f": it belongs {_either([_under(s) for s in exact])}"
+    if not exact and 0 < len(aliased) <= 2:
+        return f": did you mean {_either([dotted(a) for a in aliased])}?"
+    return None
+
+
+def _under(section: tuple[str, ...]) -> str:
+    return f"under '{'.'.join(section)}:'" if section else "at the top, not indented"
+
+
+def _either(options: list[str]) -> str:
+    return " or ".join(options)
+
+
+def _closest(key: str, keys: list[str], cutoff: float) -> str | None:
+    close = difflib.get_close_matches(key.lower()[:80], keys, n=1, cutoff=cutoff)
+    return close[0] if close else None
+
+
+def _value(data: Any, path: Steps) -> Any:
+    for step in path:
+        data = data.get(step) if isinstance(data, dict) else None
+    return data
