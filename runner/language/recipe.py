@@ -13,6 +13,9 @@ from runner.language.load import load
 from runner.language.overrides import apply
 from runner.language.problems import Problem, RecipeProblems, Severity
 from runner.language.resolve import resolve
+from runner.language.write import to_yaml
+
+__all__ = ["Recipe", "read", "to_yaml"]
 
 
 @dataclass

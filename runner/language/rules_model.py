@@ -41,7 +41,7 @@ def blocks_per_level(view: View) -> Iterator[Told]:
         if channels and blocks and len(blocks) != len(channels):
             yield Told(
                 f"model.{key}",
-                f"model.{key} has {len(blocks)} blocks for {len(channels)} levels of block_out_channels: give one per level",
+                f"{key} has {len(blocks)} blocks, block_out_channels {len(channels)} levels: give one block per level",
             )
 
 
@@ -80,7 +80,7 @@ def channels_make_heads(view: View) -> Iterator[Told]:
         if channels[index] % head:
             yield Told(
                 f"model.block_out_channels.{index}",
-                f"{channels[index]} channels do not make heads of {head} (attention_head_dim), and attention sits here; "
+                f"{channels[index]} channels do not make heads of {head} (attention_head_dim), where attention sits; "
                 f"nearest {nearest(channels[index], head)}",
             )
 
@@ -102,16 +102,6 @@ def middle_attention_groups(view: View) -> Iterator[Told]:
         yield Told(
             "model.attn_norm_num_groups",
             f"attn_norm_num_groups {groups} does not divide the last level's {channels[-1]} channels",
-        )
-
-
-@rule("time-embedding")
-def fourier_divides_by_the_timestep(view: View) -> Iterator[Told]:
-    """UNet2DModel takes the timestep's logarithm and divides by it; a DDPM schedule begins at timestep 0."""
-    if view.get("model.time_embedding_type") == "fourier":
-        yield Told(
-            "model.time_embedding_type",
-            "a fourier embedding divides by the timestep, which is 0 at the start of a DDPM schedule: use positional",
         )
 
 
@@ -143,7 +133,6 @@ RULES: list[Rule] = [
     channels_make_groups,
     channels_make_heads,
     middle_attention_groups,
-    fourier_divides_by_the_timestep,
     freeze_names_parts,
     freeze_goes_with_training,
 ]

@@ -142,7 +142,7 @@ def sampler_agrees_with_training(view: View) -> Iterator[Told]:
         if drawn is not None and drawn != trained:
             yield Told(
                 f"sampling.scheduler.{key}",
-                f"the model is trained with {key}: {_word(trained)}, and drawing with {_word(drawn)} gives wrong pictures: "
+                f"the model is trained with {key}: {_word(trained)}; drawing with {_word(drawn)} gives wrong pictures: "
                 "remove the line",
                 "warning",
             )

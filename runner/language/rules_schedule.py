@@ -64,8 +64,8 @@ def zero_snr_needs_velocity(view: View) -> Iterator[Told]:
     if view.get("scheduler.rescale_betas_zero_snr") and view.get("scheduler.prediction_type") == "epsilon":
         yield Told(
             "scheduler.rescale_betas_zero_snr",
-            "with zero terminal SNR the last step is pure noise, and predicting it (epsilon) says nothing of the picture: "
-            "use prediction_type: v_prediction",
+            "with zero terminal SNR the last step is pure noise, and to predict it (epsilon) says nothing of the "
+            "picture: use prediction_type: v_prediction",
         )
 
 

@@ -67,7 +67,7 @@ def intervals_come_round(view: View) -> Iterator[Told]:
     ):
         path = f"training.{key}"
         every = view.get(path)
-        if steps is not None and every is not None and every > steps and view.written(path):
+        if steps is not None and every is not None and every > steps and view.chosen(path):
             yield Told(
                 path,
                 f"{key} ({every}) is past the end of the training ({steps} steps): there will be no {what}",
@@ -146,7 +146,7 @@ def half_precision_needs_a_gpu(view: View) -> Iterator[Told]:
 @rule("unused-key")
 def written_keys_are_used(view: View) -> Iterator[Told]:
     for path, other, values, mend in _ONLY_WITH:
-        if view.written(path) and view.has(path) and view.get(other) not in values:
+        if view.chosen(path) and view.has(path) and view.get(other) not in values:
             name, switch = path.rpartition(".")[2], other.rpartition(".")[2]
             now = str(view.get(other)).lower() if isinstance(view.get(other), bool) else view.get(other)
             yield Told(path, f"{name} has no effect with {switch}: {now}; it goes with {mend}", "warning")
@@ -157,7 +157,7 @@ def class_keys_need_classes(view: View) -> Iterator[Told]:
     if view.get("model.type") != "pixel_unet" or view.has("model.num_class_embeds"):
         return
     for path in _CLASS_KEYS:
-        if view.written(path) and view.has(path):
+        if view.chosen(path) and view.has(path):
             yield Told(
                 path,
                 f"{path.rpartition('.')[2]} has no effect: the model has no classes; give model.num_class_embeds: auto",

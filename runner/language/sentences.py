@@ -75,11 +75,13 @@ def sentence(document: Document, path: Steps, error: ValidationError) -> Finding
 def wanted(schema: dict[str, Any]) -> str:
     """What a schema asks for, in words: 'a whole number from 1 to 65536, or null'."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}" if len(schema["enum"]) > 1 else str(schema["enum"][0])
     words = {
         "integer": "a whole number" + _bounds(schema),
         "number": "a number" + _bounds(schema),
         "boolean": "true or false",
-        "string": _text(schema),
+        "string": str(schema.get("x-pattern", "text")),
         "array": "a list",
         "object": "a mapping (keys with values)",
         "null": "null",
@@ -126,12 +128,6 @@ def _bounds(schema: dict[str, Any]) -> str:
     if low is not None and high is not None and abs(high) < _MANY:
         return f" from {low} to {high}"
     return f" >= {low}" if low is not None else f" <= {high}" if high is not None else ""
-
-
-def _text(schema: dict[str, Any]) -> str:
-    if "x-pattern" in schema:
-        return str(schema["x-pattern"])
-    return f"one of {', '.join(schema['enum'])}" if "enum" in schema else "text"
 
 
 def _then(mend: str) -> str:

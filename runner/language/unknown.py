@@ -33,7 +33,7 @@ def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -
     known, glued, _ = key.partition(":")
     if glued and (known in keys or value is None):
         return f": did you miss a space after '{shown(known, 60)}:'?"
-    if found := _alias(keys, key, value) or _same_letters(keys, key):
+    if found := alias(keys, key, value) or _same_letters(keys, key):
         return f": did you mean '{_full(path, found, on_command_line)}'?"
     if path and (nested := _nested_alias(keys, key)):
         return f": write '{nested[0]}: {{{nested[1]}: …}}'"
@@ -54,7 +54,7 @@ def _full(path: Steps, key: str, on_command_line: bool) -> str:
     return dotted((*path, key)) if on_command_line else key
 
 
-def _alias(keys: dict[str, list[Place]], key: str, value: Any) -> str | None:
+def alias(keys: dict[str, list[Place]], key: str, value: Any) -> str | None:
     """The key that peers call by this name."""
     for name, places in keys.items():
         fits = not isinstance(value, dict) or "object" in schemas.types(places)
@@ -72,7 +72,7 @@ def _nested_alias(keys: dict[str, list[Place]], key: str) -> tuple[str, str] | N
     """'ema_decay' in training is 'ema: {decay: …}'."""
     for group, places in keys.items():
         inner = schemas.properties(schemas.branches(places))
-        if inner and (name := _alias(inner, key, None)):
+        if inner and (name := alias(inner, key, None)):
             return group, name
     return None
 
@@ -101,7 +101,7 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
             continue
         if key in keys:
             exact.append(section)
-        elif name := _alias(keys, key, None):
+        elif name := alias(keys, key, None):
             aliased.append((*section, name))
     exact = [s for s in exact if not any(o != s and s[: len(o)] == o for o in exact)]
     if 0 < len(exact) <= 3 and on_command_line:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from runner.language.document import Document, Steps
 from runner.language.problems import Severity
+from runner.language.schemas import annotation, places_of
 
 
 class Told(NamedTuple):
@@ -72,6 +73,12 @@ class View:
     def written(self, path: str) -> bool:
         """Whether the user wrote this key, rather than leaving it at its default."""
         return self._document.node(steps(path)) is not None
+
+    def chosen(self, path: str) -> bool:
+        """Whether the user wrote this key with another value than its default."""
+        place = steps(path)
+        default = annotation(places_of(place, self._values), "default")
+        return self.written(path) and self._at(place) != default
 
     def _at(self, place: Steps) -> Any:
         value: Any = self._values

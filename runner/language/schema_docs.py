@@ -1,0 +1,129 @@
+"""What `recipe schema` prints: the keys of the language, explained from the schemas."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+from typing import Any
+
+from runner.errors import UsageError
+from runner.language import schemas
+from runner.language.schemas import Place
+from runner.language.sentences import wanted
+from runner.language.unknown import alias
+from runner.language.write import to_yaml
+from runner.shown import shown
+
+_WIDTH = 100
+
+
+def explain(key: str | None, format: str = "text") -> str:
+    """A section or key of the language: what it means, what it takes, its default.
+
+    Args:
+        key: 'training', 'training.ema.decay', or a type of a section, 'data.folder'; None for the whole recipe.
+        format: 'text' for people, 'json' for the schema's own fragments.
+
+    Raises:
+        UsageError: there is no such key.
+    """
+    places = _places(key)
+    if format == "json":
+        found = [p.schema for p in places]
+        return json.dumps(found if len(found) > 1 else found[0], indent=2, ensure_ascii=False)
+    keys = schemas.properties(places)
+    if key is not None and not keys:
+        return "\n".join(_entry(key, places))
+    lines = _paragraph(str(_merged(places)["description"]), "")
+    if (absent := _merged(places).get("x-absent")) is not None:
+        lines += _paragraph(f"Absent: {absent}.", "")
+    if len(typed := _types(places)) > 1 and key is not None:
+        return "\n".join([*lines, *_kinds(key, typed)])
+    section = key.removesuffix(f".{next(iter(typed))}") if key and typed else key
+    return "\n".join([*lines, *_keys(keys, f"{section}." if section else "")])
+
+
+def _kinds(key: str, typed: dict[str, Place]) -> list[str]:
+    """The types of a section, with their keys by name."""
+    lines = []
+    for name, place in typed.items():
+        keys = [k for k in place.schema["properties"] if k != "type"]
+        lines += ["", f"type: {name}", *_paragraph(place.schema["description"], "    ")]
+        lines += _paragraph(f"keys: {', '.join(keys)}", "    ")
+    return [*lines, "", f"Each type's keys explained: recipe schema {key}.{next(iter(typed))}"]
+
+
+def _keys(keys: dict[str, list[Place]], prefix: str) -> list[str]:
+    lines = []
+    for key, places in keys.items():
+        whole = schemas.branches(places)
+        if schemas.properties(whole):
+            description = str(_merged(whole)["description"])
+            lines += ["", f"{prefix}{key}", *_paragraph(description, "    "), f"    recipe schema {prefix}{key}"]
+        else:
+            lines += ["", *_entry(prefix + key, places)]
+    return lines
+
+
+def _entry(name: str, places: list[Place]) -> list[str]:
+    """One key: name, meaning, values, default, other names."""
+    schema = _merged(places)
+    lines = [name, *_paragraph(str(schema["description"]), "    "), *_paragraph(_values(schema), "    ")]
+    if "x-aliases" in schema:
+        lines += _paragraph(f"elsewhere called {', '.join(schema['x-aliases'])}", "    ")
+    return lines
+
+
+def _values(schema: dict[str, Any]) -> str:
+    text = wanted(schema)
+    if "items" in schema:
+        text = text.replace("a list", f"a list, each entry {wanted(schema['items'])}")
+    if "default" in schema:
+        return f"{text}; default {to_yaml({'v': schema['default']}, header=False).strip().removeprefix('v: ')}"
+    return f"{text}; absent: {schema['x-absent']}" if "x-absent" in schema else f"{text}; required"
+
+
+def _merged(places: list[Place]) -> dict[str, Any]:
+    """The schemas of one key as one; what the first says stands."""
+    return {name: value for place in reversed(places) for name, value in place.schema.items()}
+
+
+def _types(places: list[Place]) -> dict[str, Place]:
+    """The fragments of a section's types by name."""
+    found: dict[str, Place] = {}
+    for place in places:
+        values = place.schema.get("properties", {}).get("type", {}).get("enum", [])
+        if len(values) == 1:
+            found.setdefault(values[0], place)
+    return found
+
+
+def _places(key: str | None) -> list[Place]:
+    places = schemas.branches([schemas.root()])
+    done: list[str] = []
+    for step in key.split(".") if key else []:
+        keys, typed = schemas.properties(places), _types(places)
+        if step in keys:
+            places = schemas.branches(keys[step])
+        elif step in typed:
+            places = [typed[step]]
+        else:
+            raise UsageError(
+                f"the language has no key '{shown('.'.join([*done, step]), 80)}': {_hint(done, step, places)}"
+            )
+        done.append(step)
+    return places
+
+
+def _hint(done: list[str], step: str, places: list[Place]) -> str:
+    keys = schemas.properties(places)
+    close = difflib.get_close_matches(step, keys, n=1, cutoff=0.5)
+    found = alias(keys, step, None) or (close[0] if close else None)
+    if found:
+        return f"did you mean {'.'.join([*done, found])}?"
+    return f"there are {', '.join(keys)}" if keys else f"{'.'.join(done)} has no keys"
+
+
+def _paragraph(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
