@@ -18,7 +18,7 @@ from runner.data.source import Item, Listed
 __all__ = ["COLOURS", "DRAWING_VERSION", "KINDS", "Builtin", "Scene", "draw", "scene"]
 
 DRAWING_VERSION = 1  # counted up whenever the pixels, the caption or the label of any index change
-_BACKDROP, _FLOWER = 2, 3  # streams of random numbers, beside the scenes' own
+_BACKDROP, _FLOWER = 1, 2  # streams of random numbers, beside the scenes' own
 
 
 def draw(scene: Scene, resolution: int) -> Image.Image:
@@ -52,8 +52,8 @@ class _Items(Sequence[Item]):
         return self._item(numbers) if isinstance(numbers, int) else [self._item(number) for number in numbers]
 
     def _item(self, number: int) -> Item:
-        shown = scene(number)
-        return Item(f"flower {number}", shown.caption, self._classes.index(getattr(shown, self._label_by)))
+        flower = scene(number)
+        return Item(f"flower {number}", flower.caption, self._classes.index(getattr(flower, self._label_by)))
 
 
 class Builtin(Listed):

@@ -37,7 +37,7 @@ _UNFIT = {
     "purple": {"at dawn"},
     "blue": {"under a blue sky", "by the sea", "on a moonlit night"},
 }
-_SCENES = 1  # the stream of random numbers that scenes are made of; a drawing's details have their own
+_SCENES = 3154  # the stream of random numbers that scenes are made of: one whose first pictures are well mixed
 
 T = TypeVar("T")
 
