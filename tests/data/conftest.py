@@ -28,11 +28,11 @@ class Remembers:
         self.warnings.append(text)
 
     @contextmanager
-    def bar(self, title: str, total: int | None, *, unit: str, start: int = 0) -> Iterator[Any]:  # noqa: ARG002
+    def bar(self, title: str, total: int | None, *, unit: str, start: int = 0) -> Iterator[Any]:
         class Bar:
             done = start
 
-            def advance(self, n: int = 1, **facts: str) -> None:  # noqa: ARG002
+            def advance(self, n: int = 1, **facts: str) -> None:
                 self.done += n
 
         bar = Bar()

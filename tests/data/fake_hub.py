@@ -1,0 +1,151 @@
+"""A tiny Hugging Face hub: enough of its API for huggingface_hub and datasets, served from a dictionary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+ERRORS = {
+    "gone/set": (404, {"X-Error-Code": "RepoNotFound"}),
+    "private/set": (401, {"X-Error-Code": "RepoNotFound"}),
+    "gated/set": (403, {"X-Error-Code": "GatedRepo"}),
+    "disabled/set": (403, {"X-Error-Message": "Access to this resource is disabled."}),
+    "forbidden/set": (403, {}),
+    "busy/set": (429, {"Retry-After": "7"}),
+    "down/set": (503, {}),
+    "broken/set": (500, {}),
+    "odd/set": (418, {}),
+}
+
+Files = dict[str, bytes]
+
+
+class _Hub(BaseHTTPRequestHandler):
+    repositories: dict[str, Files]
+    seen: list[str]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self._answer(self.rfile.read(length))
+
+    def _answer(self, body: bytes = b"") -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.seen.append(f"{self.command} {path}")
+        match = re.match(r"(?:/api)?/datasets/([^/]+/[^/]+)(?:/(\w+(?:-\w+)?)/([^/]+)(?:/(.*))?)?$", path)
+        if match is None:
+            return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+        id, action, revision, rest = match.groups()
+        if id in ERRORS:
+            status, headers = ERRORS[id]
+            return self._send(status, b"{}", headers)
+        if id not in self.repositories:
+            return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+        if revision not in (None, "main", COMMIT):
+            return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        files = self.repositories[id]
+        if action == "resolve":
+            return self._file(files.get(rest))
+        if action == "tree":
+            return self._json(_entries(files, rest or "", "recursive=true" in self.path.lower()))
+        if action == "paths-info":
+            asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
+            return self._json([entry for entry in _entries(files, "", True) if entry["path"] in asked])
+        return self._json(_info(id, files))
+
+    def _json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, data: bytes | None) -> None:
+        headers = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if data is None:
+            return self._send(404, b"", headers | {"X-Error-Code": "EntryNotFound"})
+        headers["ETag"] = f'"{_oid(data)}"'
+        wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None:
+            return self._send(200, data, headers)
+        start, end = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+        headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+        return self._send(206, data[start : end + 1], headers)
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+
+def _oid(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
+
+
+def _entries(files: Files, folder: str, recursive: bool) -> list[dict]:
+    prefix = folder.rstrip("/") + "/" if folder else ""
+    found: dict[str, dict] = {}
+    for path, data in files.items():
+        if not path.startswith(prefix):
+            continue
+        parts = path[len(prefix) :].split("/")
+        for depth in range(1, len(parts) if recursive else min(2, len(parts))):
+            name = prefix + "/".join(parts[:depth])
+            found[name] = {"type": "directory", "path": name, "size": 0, "oid": _oid(name.encode())}
+        if recursive or len(parts) == 1:
+            found[path] = {"type": "file", "path": path, "size": len(data), "oid": _oid(data)}
+    return list(found.values())
+
+
+def _info(id: str, files: Files) -> dict:
+    card = {}
+    match = re.match(rb"---\n(.*?)\n---", files.get("README.md", b""), re.DOTALL)
+    if match is not None:
+        import yaml
+
+        card = yaml.safe_load(match[1])
+    siblings = [{"rfilename": path} for path in files]
+    return {
+        "id": id,
+        "sha": COMMIT,
+        "private": False,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [],
+        "siblings": siblings,
+        "cardData": card,
+    }
+
+
+@contextmanager
+def serve(repositories: dict[str, Files]) -> Iterator[tuple[str, list[str]]]:
+    """Serve `repositories` (id -> path -> bytes); yields the address and the requests seen so far."""
+    seen: list[str] = []
+    handler = type("Handler", (_Hub,), {"repositories": repositories, "seen": seen, "protocol_version": "HTTP/1.1"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
