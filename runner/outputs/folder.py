@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import Refused, UsageError
+from runner.errors import EnvironmentFault, Refused, UsageError
 from runner.outputs import lock
 from runner.outputs.files import faults, sync_folder, write_bytes
 from runner.outputs.record import Record
@@ -24,6 +24,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.")  # what Windows cannot store
 _NUMBER = re.compile(r"[0-9]{3,}")
 _LATEST = "latest"
+_NOT_THE_RECIPES_FAULT = {EnvironmentFault.exit_code, 70}
 
 
 class RunFolder:
@@ -79,6 +80,29 @@ class RunFolder:
         """`new`, `running`, `done`, `interrupted` or `failed`: a run that died without a word is interrupted."""
         state = self.record.state
         return "interrupted" if state == "running" and not lock.is_held(self.path / "lock") else state
+
+    @property
+    def identity(self) -> str | None:
+        """What the run was begun with, to be compared."""
+        return self.record.read().get("identity")
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the same command goes on with this run: it was cut off, or the machine failed it."""
+        return self.state == "interrupted" or (
+            self.state == "failed" and self.record.read().get("exit_code") in _NOT_THE_RECIPES_FAULT
+        )
+
+    def begin(self, *, identity: str, given: str, settled: str) -> None:
+        """Write recipe.yaml and settled.yaml, unless an earlier session did, and open the session in run.json."""
+        for name, text in (("recipe.yaml", given), ("settled.yaml", settled)):
+            if not (self.path / name).exists():
+                self.write_text(name, text)
+        self.record.begin(identity)
+
+    def end(self, exit_code: int, message: str) -> None:
+        """Close the session in run.json."""
+        self.record.end(exit_code, message)
 
     def file(self, name: str) -> Path:
         """The path of the file `name`, whose folder is made.

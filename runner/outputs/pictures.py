@@ -130,7 +130,7 @@ def _cell(width: int, height: int, columns: int, rows: int, gap: int) -> tuple[i
         return max(columns * (width * factor + gap), rows * (height * factor + gap)) - gap
 
     if longer(1) > _MOST:
-        factor = _MOST / longer(1)
+        factor = min((_MOST - (n - 1) * gap) / (n * side) for n, side in ((columns, width), (rows, height)))
         return max(1, int(width * factor)), max(1, int(height * factor))
     whole = next(factor for factor in range(1, _COMFORTABLE + 1) if longer(factor) >= _COMFORTABLE)
     return width * whole, height * whole

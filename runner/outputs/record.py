@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,30 +47,31 @@ class Record:
         """As written: `new` (nothing yet), `running`, `done`, `interrupted`, `failed`."""
         return str(self.read().get("state", "new"))
 
-    def begin(self, device: str) -> None:
-        """The run starts, or goes on, on `device`."""
+    def begin(self, identity: str) -> None:
+        """The run starts, or goes on, here and now. `identity` is equal for recipes that ask for the same work."""
         session = {
             "started": _now(),
             "finished": None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "device": device,
+            "hardware": hardware(),
             "system": platform.platform(),
             "python": platform.python_version(),
             "versions": versions(),
             "git_commit": git_commit(Path.cwd()),
             "timings": {},
         }
-        record = self.read()
-        sessions = [*record.get("sessions", []), session]
-        self._write({**record, "state": "running", "exit_code": None, "sessions": sessions})
+        sessions = [*self.read().get("sessions", []), session]
+        self._write({"state": "running", "exit_code": None, "identity": identity, "sessions": sessions})
 
-    def end(self, state: str, exit_code: int) -> None:
-        """The run is `done`, `interrupted` or `failed`."""
+    def end(self, exit_code: int, message: str) -> None:
+        """The run is over: `done` (0), `interrupted` (128 and up, by a signal) or `failed`; `message` says why."""
+        state = "done" if exit_code == 0 else "interrupted" if exit_code >= 128 else "failed"
+        outcome = {"state": state, "exit_code": exit_code, "message": message}
         record = self.read()
         for session in record.get("sessions", [])[-1:]:
-            session.update(finished=_now(), state=state, exit_code=exit_code)
-        self._write({**record, "state": state, "exit_code": exit_code})
+            session.update(finished=_now(), **outcome)
+        self._write({**record, **outcome})
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -97,6 +99,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def hardware() -> str:
+    """The GPU if torch has one, else the processor: "NVIDIA H100", "x86_64, 2 cores"."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def git_commit(folder: Path) -> str | None:
