@@ -20,6 +20,7 @@ from runner.language.rules import broken_rules
 from runner.language.sentences import Finding, sentence
 from runner.language.unknown import MOST_UNKNOWN, unknown_key
 
+_VARIABLE = re.compile(r"\$\{[^}]*\}|\{\{.*\}\}")
 _BASE = "file:///"  # what the schema files' relative references are resolved against; nothing is opened by it
 # Of several complaints about one value, the first of these is told.
 _ORDER = ["type", "enum", "pattern", "minItems", "maxItems", "minLength", "maxLength", "minimum", "maximum"]
@@ -32,8 +33,8 @@ def check(document: Document) -> list[Problem]:
     found = _schema_findings(document)
     problems = [_positioned(document, f) for f in found]
     broken = {f.path for f in found} | document.holes
-    # A key that is unknown or missing makes its whole section uncertain.
-    broken |= {f.path[:-1] for f in found if f.rule in ("unknown-key", "refused")}
+    # An unknown key, or a wrong type, makes its whole section uncertain.
+    broken |= {f.path[:-1] for f in found if f.rule == "unknown-key" or f.path[-1] == "type"}
     problems += [_positioned(document, f) for f in broken_rules(document, broken)]
     return document.in_order(document.problems + problems)
 
@@ -43,7 +44,7 @@ def _schema_findings(document: Document) -> list[Finding]:
     if (newer := _newer(data)) is not None:
         return [newer]
     found: dict[Steps, Finding] = {}
-    for finding in _not_finite(document):
+    for finding in [*_not_finite(document), *_variables(document, data)]:
         found.setdefault(finding.path, finding)
     for finding in _from_schemas(document, data):
         known = found.get(finding.path)
@@ -69,6 +70,16 @@ def _not_finite(document: Document) -> Iterator[Finding]:
     for path, node in document.root.walk():
         if isinstance(node.value, float) and not math.isfinite(node.value):
             yield Finding(path, "finite", f"{dotted(path)} must be a finite number (got {node.raw[:40]})")
+
+
+def _variables(document: Document, data: Any) -> Iterator[Finding]:
+    """'${x}' and '{{ x }}' anywhere but in prose."""
+    assert document.root is not None
+    for path, node in document.root.walk():
+        if isinstance(node.value, str) and _VARIABLE.search(node.value):
+            places = schemas.places_of(path, data)
+            if places and not schemas.annotation(places, "x-prose"):
+                yield Finding(path, "variable", "recipes hold no variables: write the value itself")
 
 
 def _in_hole(document: Document, path: Steps) -> bool:
@@ -98,17 +109,23 @@ def _unknown_keys(document: Document, data: Any, path: Steps, error: ValidationE
         yield unknown_key(document, data, path, key)
     if len(extra) > MOST_UNKNOWN:
         more = len(extra) - MOST_UNKNOWN
-        yield Finding((*path, extra[MOST_UNKNOWN]), "unknown-key", f"and {more} more unknown keys in {dotted(path)}")
+        message = f"and {more} more unknown keys in {dotted(path)}"
+        yield Finding((*path, extra[MOST_UNKNOWN]), "unknown-key", message, at_key=True)
 
 
 def _missing_keys(data: Any, path: Steps, error: ValidationError) -> Iterator[Finding]:
     required: Any = error.validator_value
     instance: Any = error.instance
     for key in required:
-        if key not in instance:
-            places = schemas.places_of((*path, key), data)
-            where = f" in {dotted(path)}" if path else ""
-            yield Finding((*path, key), "missing-key", f"missing key '{key}'{where}: {_help(key, places)}")
+        if key in instance:
+            continue
+        where = f" in {dotted(path)}" if path else ""
+        if glued := next((k for k in instance if k.startswith(f"{key}:")), None):
+            message = f"missing key '{key}'{where}: did you miss a space after '{key}:'?"
+            yield Finding((*path, glued), "missing-key", message, at_key=True)
+        else:
+            message = f"missing key '{key}'{where}: {_help(key, schemas.places_of((*path, key), data))}"
+            yield Finding((*path, key), "missing-key", message)
 
 
 def _help(key: str, places: list[schemas.Place]) -> str:
@@ -124,13 +141,16 @@ def _help(key: str, places: list[schemas.Place]) -> str:
 
 def _positioned(document: Document, finding: Finding) -> Problem:
     path = finding.path
-    if finding.rule == "missing-key" and document.node((*path[:-1], "type")) is not None:
+    if (
+        finding.rule == "missing-key"
+        and document.node(path) is None
+        and document.node((*path[:-1], "type")) is not None
+    ):
         # The type is what makes the key necessary.
         mark_path: Steps = (*path[:-1], "type")
     else:
         mark_path = path
-    key = finding.at_key or finding.rule in ("unknown-key", "refused")
-    problem = document.problem(mark_path, finding.rule, finding.message, finding.severity, key=key)
+    problem = document.problem(mark_path, finding.rule, finding.message, finding.severity, key=finding.at_key)
     return replace(problem, path=path)
 
 

@@ -17,6 +17,7 @@ from runner.shown import shown
 
 MOST_LEVELS = 64
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline; half characters
+_ODD_SPACE = re.compile(r"^[^\S ]+|[^\S ]+$")  # round a key; from a web page, say
 _CORE_TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in (
@@ -48,6 +49,7 @@ class NodeReader:
         self.document = document
         self.source = source
         self.next = loader.get_event
+        self.aliases: set[str | None] = set()  # those that were reported
 
     def read(self, path: Steps, key: Mark | None) -> Node | None:
         """The stream's only document; None if it is empty."""
@@ -70,8 +72,10 @@ class NodeReader:
         """The node that begins with this event; None where it cannot be taken (a hole)."""
         mark = self.mark(event)
         if isinstance(event, yaml.AliasEvent):
-            name = shown(event.anchor, 40)
-            self.document.report(mark, "alias", f"aliases ('*{name}') are not allowed: write the value out", path)
+            if event.anchor not in self.aliases:
+                name = shown(event.anchor, 40)
+                self.document.report(mark, "alias", f"aliases ('*{name}') are not allowed: write the value out", path)
+            self.aliases.add(event.anchor)
             return None
         refused = event.tag is not None and self.tag(event, mark, path)
         if isinstance(event, yaml.ScalarEvent):
@@ -97,22 +101,23 @@ class NodeReader:
         empty = not text and key is not None
         return Node(scalar(text), key if empty and key else mark, key, text)
 
-    def mapping(self, start: Any, mark: Mark, path: Steps, key: Mark | None, level: int) -> Node:
+    def mapping(self, start: Any, mark: Mark, path: Steps, key: Mark | None, level: int) -> Node | None:
         entries: dict[str, Node] = {}
+        whole = True
         while not isinstance(event := self.next(), yaml.MappingEndEvent):
             name = self.key(event, path, level)
             at = self.mark(event)
             inner = (*path, name) if name is not None else path
             node = self.value(self.next(), inner, at, level)
             if name is None:
-                continue
-            if (first := entries.get(name)) is not None or inner in self.document.holes:
+                whole = False
+            elif (first := entries.get(name)) is not None or inner in self.document.holes:
                 self.twice(at, name, first, inner)
             elif node is None:
                 self.document.holes.add(inner)
             else:
                 entries[name] = node
-        return Node(entries, self.span(start, event, mark, key), key)
+        return Node(entries, self.span(start, event, mark, key), key) if whole or not path else None
 
     def sequence(self, start: Any, mark: Mark, path: Steps, key: Mark | None, level: int) -> Node | None:
         items: list[Node] = []
@@ -131,9 +136,7 @@ class NodeReader:
             return None
         plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
         if isinstance(node.value, dict | list):
-            starts = "'{' starts a mapping" if isinstance(node.value, dict) else "'[' starts a list"
-            message = f"{starts}, which cannot be a key: put text with braces or brackets in quotes"
-            self.document.report(mark, "key", message, path)
+            self.document.report(mark, "key", _complex(node, mark), path)
             return None
         if not isinstance(node.value, str):
             written = shown(event.value, 40) or "null"
@@ -142,8 +145,11 @@ class NodeReader:
         if plain and node.value == "<<":
             self.document.report(mark, "merge-key", "merge keys ('<<') are not allowed: write the keys out", path)
             return None
-        if node.value != node.value.strip():
-            self.document.report(mark, "indentation", _odd_space(node.value), path)
+        if (odd := _ODD_SPACE.search(node.value)) is not None:
+            at = Mark(mark.source, mark.line, mark.column + odd.start() + (not plain), len(odd[0]))
+            name = unicodedata.name(odd[0][0], "no plain space").lower()
+            message = f"this space is U+{ord(odd[0][0]):04X} ({name}): use plain spaces"
+            self.document.report(at, "indentation", message, path)
             return None
         return node.value
 
@@ -175,8 +181,9 @@ class NodeReader:
         return self.source.mark(a.line, a.column, b.line, b.column)
 
 
-def _odd_space(key: str) -> str:
-    odd = next((c for c in key if c.isspace() and c not in " \t\n"), None)
-    if odd is None:
-        return "a key cannot begin or end with a space"
-    return f"this space is U+{ord(odd):04X} ({unicodedata.name(odd, 'no plain space').lower()}): use plain spaces"
+def _complex(node: Node, mark: Mark) -> str:
+    before = mark.text[: mark.column - 1]
+    if isinstance(node.value, dict) and before.endswith(("{", "${")):
+        return "'{{…}}' is no variable, recipes hold none: write the value itself"
+    starts = "'{' starts a mapping" if isinstance(node.value, dict) else "'[' starts a list"
+    return f"{starts}, which cannot be a key: put text with braces or brackets in quotes"

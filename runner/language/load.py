@@ -41,10 +41,11 @@ def load(path: str | Path) -> Document:
         return _too_large(str(path), folder, path.stat().st_size)
     text, wrong = decode(data)
     if wrong is not None:
-        source = Source.of(str(path), text)
-        document = Document(source, folder)
-        last = len(source.lines) - 1
-        document.report(source.mark(last, len(source.lines[last]), last, 0), "encoding", wrong)
+        sentence, before = wrong
+        document = Document(Source.of(str(path), text), folder)
+        lines = Source.of("", before).lines
+        line, column = len(lines) - 1, len(lines[-1])
+        document.report(document.source.mark(line, column, line, column + 1), "encoding", sentence)
         return document
     return parse(text, str(path), folder)
 
@@ -90,8 +91,9 @@ def read_value(document: Document, source: Source, text: str, path: Steps = (), 
     except Unreadable:
         return None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        mark, rule, message = complaint(source, error)
-        document.report(mark, rule, message, path)
+        if not any(p.rule == "indentation" for p in document.problems):  # what made the parser fail
+            mark, rule, message = complaint(source, error)
+            document.report(mark, rule, message, path)
         return None
     finally:
         loader.dispose()
@@ -114,6 +116,8 @@ def _not_a_mapping(document: Document, root: Node) -> None:
     got = "a list" if isinstance(root.value, list) else "one value"
     text = root.raw
     hint = "did you miss a space after ':'?" if ":" in text else "such as 'version: 1'"
+    if isinstance(root.value, list):
+        hint = "write the keys without '-'"
     document.report(root.mark, "type", f"expected 'key: value', got {got}: {hint}")
     document.root = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from runner.language.view import Rule, Told, View, rule
@@ -45,29 +46,21 @@ def blocks_per_level(view: View) -> Iterator[Told]:
             )
 
 
-@rule("levels")
-def skip_blocks_in_pairs(view: View) -> Iterator[Told]:
-    """Skip blocks hand a second picture from level to level, so all levels have them or none."""
-    for key in ("down_block_types", "up_block_types"):
-        blocks = view.get(f"model.{key}") or []
-        skips = ["Skip" in block for block in blocks]
-        if any(skips) and not all(skips):
-            yield Told(
-                f"model.{key}.{skips.index(not skips[0])}",
-                f"model.{key} mixes Skip blocks with others: use them on every level or on none",
-            )
-
-
 @rule("channels")
 def channels_make_groups(view: View) -> Iterator[Told]:
-    groups = view.get("model.norm_num_groups")
-    for index, channels in enumerate(view.get("model.block_out_channels") or []):
-        if channels % groups:
-            yield Told(
-                f"model.block_out_channels.{index}",
-                f"{channels} channels do not make {groups} equal groups (norm_num_groups); "
-                f"nearest {nearest(channels, groups)}",
-            )
+    groups, channels = view.get("model.norm_num_groups"), view.get("model.block_out_channels") or []
+    wrong = [index for index, count in enumerate(channels) if count % groups]
+    if len(wrong) > 1 and view.chosen("model.norm_num_groups"):
+        common = math.gcd(*channels)
+        best = max(n for n in range(1, groups + 1) if common % n == 0)
+        yield Told("model.norm_num_groups", f"norm_num_groups {groups} does not divide {channels}: {best} does")
+        return
+    for index in wrong:
+        yield Told(
+            f"model.block_out_channels.{index}",
+            f"{channels[index]} channels do not make {groups} equal groups (norm_num_groups); "
+            f"nearest {nearest(channels[index], groups)}",
+        )
 
 
 @rule("channels")
@@ -129,7 +122,6 @@ def freeze_goes_with_training(view: View) -> Iterator[Told]:
 RULES: list[Rule] = [
     resolution_halves,
     blocks_per_level,
-    skip_blocks_in_pairs,
     channels_make_groups,
     channels_make_heads,
     middle_attention_groups,

@@ -16,6 +16,9 @@ _NO_ZERO_SNR = {
     "DPMSolverSinglestep",
     "DEISMultistep",
 }
+_NO_SAMPLE_PREDICTION = {"PNDM", "EulerAncestralDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete"}
+_TABLE_OF_TIMESTEPS = {"DDPM", "DDIM", "PNDM"}  # these look a timestep up; others interpolate
+_PNDM_WARMUP = 4  # Runge-Kutta steps of PNDM's start
 _SAME_AS_TRAINING = [
     "prediction_type",
     "num_train_timesteps",
@@ -133,6 +136,42 @@ def sampler_knows_zero_snr(view: View) -> Iterator[Told]:
 
 
 @rule("sampler")
+def sampler_knows_the_prediction(view: View) -> Iterator[Told]:
+    section, kind = _sampler(view)
+    if view.get("scheduler.prediction_type") == "sample" and kind in _NO_SAMPLE_PREDICTION:
+        yield Told(f"{section}.type", f"{kind} cannot draw from a model that predicts the picture (sample): use DDIM")
+
+
+@rule("sampler")
+def pndm_has_its_first_steps(view: View) -> Iterator[Told]:
+    section, kind = _sampler(view)
+    steps = view.get("sampling.num_inference_steps")
+    if kind == "PNDM" and steps is not None and steps < _PNDM_WARMUP and not view.get(f"{section}.skip_prk_steps"):
+        yield Told(
+            "sampling.num_inference_steps",
+            f"PNDM needs {_PNDM_WARMUP} steps or more (got {steps}): raise them, or give it skip_prk_steps: true",
+        )
+
+
+@rule("sampler")
+def offset_stays_within_the_schedule(view: View) -> Iterator[Told]:
+    """'leading' draws at i * (T // steps) + steps_offset for i = steps - 1 … 0."""
+    section, kind = _sampler(view)
+    known, steps = _timesteps(view), view.get("sampling.num_inference_steps")
+    if kind not in _TABLE_OF_TIMESTEPS or not known or not steps or steps > known:
+        return
+    own = "scheduler" if view.get(f"{section}.steps_offset") is None else section
+    offset, spacing = view.get(f"{own}.steps_offset"), view.get(f"{section}.timestep_spacing")
+    spacing = spacing or view.get("scheduler.timestep_spacing")
+    most = known - 1 - known // steps * (steps - 1)
+    if offset is not None and spacing == "leading" and offset > most:
+        yield Told(
+            f"{own}.steps_offset",
+            f"steps_offset {offset} leads past the last timestep; with {steps} steps {most} is the most",
+        )
+
+
+@rule("sampler")
 def sampler_agrees_with_training(view: View) -> Iterator[Told]:
     """A sampler is made from the schedule the model was trained with; changing that gives wrong pictures."""
     if view.get("model.type") != "pixel_unet":
@@ -182,6 +221,9 @@ RULES: list[Rule] = [
     one_spacing_of_sigmas,
     solver_ends_where_it_can,
     sampler_knows_zero_snr,
+    sampler_knows_the_prediction,
+    pndm_has_its_first_steps,
+    offset_stays_within_the_schedule,
     sampler_agrees_with_training,
     eta_is_of_ddim,
     trajectory_has_moments,

@@ -61,23 +61,21 @@ def pretrained_is_not_trained(view: View) -> Iterator[Told]:
 
 @rule("unused-key")
 def data_is_used(view: View) -> Iterator[Told]:
-    if (
-        view.has("data")
-        and view.has("sampling")
-        and not view.has("training")
-        and not view.get("sampling.noise_preview")
-    ):
+    idle = view.has("data") and view.has("sampling") and not view.has("training")
+    if idle and view.get("model.type") == "pretrained" and not view.get("sampling.noise_preview"):
         yield Told("data", "nothing uses the data: there is no 'training:' section", "warning")
+
+
+@rule("refused")
+def name_is_no_device(view: View) -> Iterator[Told]:
+    name = view.get("name")
+    if name.split(".")[0] in _RESERVED:
+        yield Told("name", f"name: '{name}' is refused: it names a device on Windows; choose another")
 
 
 @rule("name")
 def name_is_portable(view: View) -> Iterator[Told]:
-    name = view.get("name")
-    if not isinstance(name, str):
-        return
-    if name.split(".")[0] in _RESERVED:
-        yield Told("name", f"name: '{name}' cannot be a folder's name on Windows: choose another")
-    elif name.endswith("."):
+    if view.get("name").endswith("."):
         yield Told("name", "name must not end in '.': Windows drops the dot from the folder's name")
 
 
@@ -118,6 +116,7 @@ RULES: list[Rule] = [
     new_model_is_trained,
     pretrained_is_not_trained,
     data_is_used,
+    name_is_no_device,
     name_is_portable,
     ids_are_no_urls,
     hub_ids_stay_on_the_hub,

@@ -25,7 +25,6 @@ _BOOLEANS = {
     "n": "false",
     "0": "false",
 }
-_VARIABLE = re.compile(r"\$\{[^}]*\}|\{\{.*\}\}")
 _SUFFIXES = {"k": 10**3, "m": 10**6}
 _FEW = 6  # so many choices are listed beside a guess
 _MANY = 10**6  # bounds from here on are there against nonsense, and not worth telling
@@ -57,12 +56,15 @@ def sentence(document: Document, path: Steps, error: ValidationError) -> Finding
     rule = {"type": "type", "enum": "value", "pattern": "pattern"}.get(
         keyword, "length" if keyword in _LENGTHS else "range"
     )
-    if variable := _variable(value, schema):
-        return Finding(path, "variable", variable, keyword="type")
+    if isinstance(value, str) and "x-unsafe" in schema and re.search(schema["x-unsafe"], value):
+        message = f"{dotted(path)}: '{shown(value, 60)}' is refused: {schema['x-unsafe-because']}"
+        return Finding(path, "refused", message, keyword=keyword)
     if keyword in _LENGTHS:
         message = _length(dotted(path), keyword, error.validator_value, len(value))
     elif keyword == "enum":
         message = _enum(dotted(path), schema, value)
+    elif keyword in ("minimum", "maximum"):
+        message = f"{dotted(path)} must be {wanted(schema, exact=keyword == 'maximum')} (got {got(node)})"
     elif keyword == "pattern":
         message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_pattern_mend(schema, value))
     else:
@@ -72,18 +74,23 @@ def sentence(document: Document, path: Steps, error: ValidationError) -> Finding
     return Finding(path, rule, message, keyword=keyword)
 
 
-def wanted(schema: dict[str, Any]) -> str:
-    """What a schema asks for, in words: 'a whole number from 1 to 65536, or null'."""
+def wanted(schema: dict[str, Any], exact: bool = False) -> str:
+    """What a schema asks for, in words: 'a whole number from 1 to 65536 or null'.
+
+    Args:
+        schema: one that has `type`.
+        exact: whether to tell bounds that are only there against nonsense.
+    """
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}" if len(schema["enum"]) > 1 else str(schema["enum"][0])
     words = {
-        "integer": "a whole number" + _bounds(schema),
-        "number": "a number" + _bounds(schema),
+        "integer": "a whole number" + _bounds(schema, exact),
+        "number": "a number" + _bounds(schema, exact),
         "boolean": "true or false",
         "string": str(schema.get("x-pattern", "text")),
         "array": "a list",
-        "object": "a mapping (keys with values)",
+        "object": "a section of 'key: value' lines",
         "null": "null",
     }
     parts = [words[t] for t in types]
@@ -98,8 +105,8 @@ def got(node: Node | None) -> str:
         return "a mapping"
     if isinstance(node.value, list):
         return "a list"
-    if node.value is None and not node.raw:
-        return "nothing"
+    if node.value is None:
+        return "null" if node.raw else "nothing"
     if isinstance(node.value, str):
         return f"'{shown(node.value, 60)}'"
     return shown(node.raw, 40)
@@ -123,21 +130,15 @@ def _letters(word: str) -> str:
     return re.sub(r"[\s_-]", "", word.lower()).removesuffix("scheduler")
 
 
-def _bounds(schema: dict[str, Any]) -> str:
+def _bounds(schema: dict[str, Any], exact: bool) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None and high is not None and abs(high) < _MANY:
+    if low is not None and high is not None and (exact or abs(high) < _MANY):
         return f" from {low} to {high}"
     return f" >= {low}" if low is not None else f" <= {high}" if high is not None else ""
 
 
 def _then(mend: str) -> str:
     return f": {mend}" if mend else ""
-
-
-def _variable(value: Any, schema: dict[str, Any]) -> str:
-    if isinstance(value, str) and _VARIABLE.search(value) and not schema.get("x-prose"):
-        return "recipes hold no variables: write the value itself"
-    return ""
 
 
 def _length(name: str, keyword: str, limit: Any, length: int) -> str:
@@ -172,7 +173,7 @@ def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, 
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     value = node.value
     if value is None:
-        return _mend_nothing(node, path, types)
+        return _mend_nothing(document, node, path, types)
     if "boolean" in types:
         return _mend_boolean(node)
     if ("integer" in types or "number" in types) and isinstance(value, str):
@@ -190,13 +191,18 @@ def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, 
     return ""
 
 
-def _mend_nothing(node: Node, path: Steps, types: list[str]) -> str:
+def _mend_nothing(document: Document, node: Node, path: Steps, types: list[str]) -> str:
     rest = node.mark.text[node.mark.column - 1 + node.mark.length :].lstrip(": \t")
     if "string" in types and rest.startswith("#"):
         return f"'#' starts a comment: write \"{shown(rest.split()[0], 40)}\" in quotes"
     if "object" in types:
         return f"indent its keys below it, or remove the line; '{path[-1]}: {{}}' takes the defaults"
-    return "give a value or remove the line" if not node.raw else "remove the line"
+    parent = schemas.places_of(path[:-1], document.data)
+    if any(path[-1] in place.schema.get("required", []) for place in parent):
+        return "give a value"
+    return (
+        "give a value or remove it" if isinstance(path[-1], int) else "give a value, or remove the line for the default"
+    )
 
 
 def _mend_boolean(node: Node) -> str:

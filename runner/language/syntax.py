@@ -36,6 +36,9 @@ def complaint(source: Source, error: Any) -> tuple[Mark, str, str]:
     here = source.mark(line, at.column, line, at.column + 1)
     if "directive" in context:
         here = source.mark(line, 0, line, len(source.lines[line].rstrip()))
+    if "quoted scalar" in context and "end of stream" not in problem:
+        start = max(0, source.lines[line].rfind("\\", 0, at.column + 1))
+        here = source.mark(line, start, line, max(at.column, start + 1) + 1)
     return (
         _tab(source, line)
         or _tag(here, problem)
@@ -54,7 +57,7 @@ def _tab(source: Source, line: int) -> tuple[Mark, str, str] | None:
         return None
     column = indentation.index("\t")
     others = sum(1 for other in source.lines[line + 1 :] if "\t" in other[: len(other) - len(other.lstrip())])
-    more = f" ({others} more {'line does' if others == 1 else 'lines do'})" if others else ""
+    more = f" (also in {others} {'line' if others == 1 else 'lines'} below)" if others else ""
     return source.mark(line, column, line, len(indentation)), "tab", f"tab used for indentation: use spaces{more}"
 
 

@@ -51,22 +51,24 @@ def read_bytes(path: Path, most: int) -> bytes:
         raise UsageError(f"{name} cannot be read: {shown(reason).lower()}") from None
 
 
-def decode(data: bytes) -> tuple[str, str | None]:
-    """The bytes as text; where they are none, the text before the first bad byte and a sentence about it."""
+def decode(data: bytes) -> tuple[str, tuple[str, str] | None]:
+    """The bytes as text; where they are none, also a sentence about it and the text before the bad place."""
     if data[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
-        return "", "the file is UTF-32: save it as UTF-8"
+        return "", ("the file is UTF-32: save it as UTF-8", "")
     encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     if encoding == "utf-8-sig" and (kind := next((k for m, k in _MAGIC.items() if data.startswith(m)), None)):
-        return "", f"this is {kind}, not a recipe: a recipe is a YAML text"
+        return "", (f"this is {kind}, not a recipe: a recipe is a YAML text", "")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
+        whole = data.decode(encoding, "replace").replace("\0", "\ufffd")
         if encoding == "utf-16":
-            return before, "the file's UTF-16 is broken here: save it as UTF-8"
-        return before, f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+            return whole, ("the file's UTF-16 is broken here: save it as UTF-8", before)
+        return whole, (f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8", before)
     if "\0" in text:
-        return text[: text.index("\0")], "this is not text (it holds zero bytes): a recipe is a YAML text in UTF-8"
+        sentence = "this is not text (it holds zero bytes): a recipe is a YAML text in UTF-8"
+        return text, (sentence, text[: text.index("\0")])
     return text, None
 
 

@@ -34,6 +34,8 @@ def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -
     if glued and (known in keys or value is None):
         return f": did you miss a space after '{shown(known, 60)}:'?"
     if found := alias(keys, key, value) or _same_letters(keys, key):
+        if "object" in schemas.types(keys[found]) and not isinstance(value, dict):
+            return f": did you mean the section '{found}:'?"
         return f": did you mean '{_full(path, found, on_command_line)}'?"
     if path and (nested := _nested_alias(keys, key)):
         return f": write '{nested[0]}: {{{nested[1]}: …}}'"
@@ -90,7 +92,8 @@ def _other_type(path: Steps, key: str, data: Any) -> str | None:
             having.append(constants[0])
     if not having:
         return None
-    return f": it is a key of type {' and '.join(having[:3])}, and this is {shown(given, 60)}"
+    names = " and ".join(having) if len(having) < 3 else f"{', '.join(having[:3])} …"
+    return f": it is a key of type {names}, and this is {shown(given, 60)}"
 
 
 def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
