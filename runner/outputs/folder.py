@@ -1,8 +1,6 @@
 """A run's folder, outputs/<name>/<NNN>/: made without races, locked while in use, its files whole or absent."""
 
-import errno
 import json
-import math
 import os
 import re
 import uuid
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import EnvironmentFault, Refused, UsageError
-from runner.outputs import lock
+from runner.outputs import lock, log
 from runner.outputs.files import faults, sync_folder, write_bytes
 from runner.outputs.record import Record
 from runner.shown import shown
@@ -130,7 +128,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> Path:
         """Write a whole JSON file or none."""
-        return self.write_text(name, json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+        return self.write_text(name, json.dumps(log.plain(value), indent=2, ensure_ascii=False) + "\n")
 
     def save_image(self, name: str, image: "Image", text_chunks: Mapping[str, str]) -> Path:
         """Write a PNG that carries `text_chunks` (`recipe`, `seed`, …)."""
@@ -139,33 +137,16 @@ class RunFolder:
         return self.write_bytes(name, png.encode(image, text_chunks))
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
-        """Add one line to log.jsonl; a line that does not fit on the disk leaves nothing behind."""
-        path = self.file("log.jsonl")
-        line = json.dumps(_plain(entry), ensure_ascii=False).encode() + b"\n"
-        with faults(path), path.open("ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                if file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                file.truncate(before)
-                raise
+        """Add one line to log.jsonl."""
+        log.append(self.file("log.jsonl"), entry)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Every whole line of log.jsonl."""
-        path = self.path / "log.jsonl"
-        if not path.is_file():
-            return []
-        with faults(path, "read"):
-            lines = path.read_bytes().split(b"\n")
-        return [entry for entry in map(_entry, lines) if entry is not None]
+        """The whole lines of log.jsonl."""
+        return log.read(self.path / "log.jsonl")
 
     def trim_log(self, step: int) -> None:
-        """Keep the lines up to `step`, and those without a step; what came later will be logged again."""
-        kept = [entry for entry in self.read_log() if not isinstance(entry.get("step"), int) or entry["step"] <= step]
-        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
-        if (self.path / "log.jsonl").exists():
-            self.write_text("log.jsonl", lines)
+        """Take log.jsonl back to `step`."""
+        log.trim(self.file("log.jsonl"), step)
 
 
 def find(output_dir: Path, name: str) -> list[RunFolder]:
@@ -239,22 +220,3 @@ def _pointed(latest: Path) -> str | None:
     if latest.is_symlink():
         return latest.readlink().name
     return Path(beside.read_text(encoding="utf-8").strip()).name if beside.is_file() else None
-
-
-def _plain(value: object) -> object:
-    """`value` for JSON: NaN and infinity, which JSON lacks, as text; paths as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _entry(line: bytes) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
