@@ -22,6 +22,7 @@ from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-def
 from huggingface_hub.utils import logging as hub_logging
 
 from runner.data import parquet
+from runner.data.card import check_card
 from runner.data.hub_faults import fault
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, RecipeError, Refused
@@ -102,12 +103,14 @@ class Repository:
                 self.commit, self.place = str(info.sha), f"hf://datasets/{id}@{info.sha}/"
                 card = info.card_data.to_dict() if info.card_data else {}
                 names = {file.rfilename for file in info.siblings or []}
-            _check_card(id, card, config, names)
+            check_card(id, card, config, names)
             place = self.place.rstrip("/") if self.local else id
             self.builder = load_dataset_builder(place, name=config, revision=None if self.local else self.commit)
         self.kind = _kind(self.builder)
         if self.kind not in _KINDS:
-            raise DataError(f"data set {shown(id)} is made of {self.kind} files: pictures come from {_listed(_KINDS)}")
+            raise DataError(
+                f"data set {shown(id)} is made of {self.kind} files: pictures come from {', '.join(sorted(_KINDS))}"
+            )
         self.splits = {str(split): list(files) for split, files in self.builder.config.data_files.items()}
         self._places = [self.place]
         for files in self.splits.values():
@@ -196,37 +199,6 @@ def _snapshot(id: str, revision: str | None) -> Path:
     )
 
 
-def _check_card(id: str, card: Mapping[str, Any], config: str | None, names: set[str]) -> None:
-    """Refuse what would run code or read elsewhere; say which configurations there are."""
-    script = f"{id.split('/')[-1]}.py"
-    if script in names:
-        raise DataError(
-            f"data set {shown(id)} is a script ({shown(script)}), and scripts are not run: use a data set of parquet "
-            "files; the hub often keeps one in its branch refs/convert/parquet (data.revision)"
-        )
-    if ".huggingface.yaml" in names:
-        raise Refused(f"data set {shown(id)} has a .huggingface.yaml, which is not read: use one with a README only")
-    configs = [c for c in card.get("configs") or [] if isinstance(c, dict)]
-    for text in _texts([(c.get("data_files"), c.get("data_dir")) for c in configs]):
-        if "://" in text or "::" in text or text.startswith("/") or ".." in text.split("/"):
-            raise Refused(f"the card of data set {shown(id)} names a file outside itself: {shown(text)}")
-    known = [str(c.get("config_name", "default")) for c in configs]
-    standard = len(known) < 2 or "default" in known or any(c.get("default") for c in configs)
-    if known and (config not in known if config is not None else not standard):
-        raise DataError(f"data set {shown(id)} has the configurations {_listed(known)}: set data.config to one of them")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _texts(part)
-
-
 def _kind(builder: DatasetBuilder) -> str:
     modules = [kind.__module__ for kind in type(builder).__mro__]
     return next((m.split(".")[2] for m in modules if m.startswith("datasets.packaged_modules.")), "unknown")
@@ -249,7 +221,3 @@ def _quiet() -> None:
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     disable_progress_bars()
     hub_logging.set_verbosity(logging.CRITICAL + 1)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(shown(name, 60) for name in sorted(names))

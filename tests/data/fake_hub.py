@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import yaml
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 ERRORS = {
@@ -30,7 +32,6 @@ Files = dict[str, bytes]
 
 class _Hub(BaseHTTPRequestHandler):
     repositories: dict[str, Files]
-    seen: list[str]
 
     def log_message(self, *_: object) -> None:
         pass
@@ -47,7 +48,6 @@ class _Hub(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes = b"") -> None:
         path = unquote(urlsplit(self.path).path)
-        self.seen.append(f"{self.command} {path}")
         match = re.match(r"(?:/api)?/datasets/([^/]+/[^/]+)(?:/(\w+(?:-\w+)?)/([^/]+)(?:/(.*))?)?$", path)
         if match is None:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
@@ -117,8 +117,6 @@ def _info(id: str, files: Files) -> dict:
     card = {}
     match = re.match(rb"---\n(.*?)\n---", files.get("README.md", b""), re.DOTALL)
     if match is not None:
-        import yaml
-
         card = yaml.safe_load(match[1])
     siblings = [{"rfilename": path} for path in files]
     return {
@@ -136,15 +134,14 @@ def _info(id: str, files: Files) -> dict:
 
 
 @contextmanager
-def serve(repositories: dict[str, Files]) -> Iterator[tuple[str, list[str]]]:
-    """Serve `repositories` (id -> path -> bytes); yields the address and the requests seen so far."""
-    seen: list[str] = []
-    handler = type("Handler", (_Hub,), {"repositories": repositories, "seen": seen, "protocol_version": "HTTP/1.1"})
+def serve(repositories: dict[str, Files]) -> Iterator[str]:
+    """Serve `repositories` (id -> path -> bytes) and yield the address."""
+    handler = type("Handler", (_Hub,), {"repositories": repositories, "protocol_version": "HTTP/1.1"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
