@@ -6,7 +6,9 @@ from pathlib import Path
 
 from runner import shipped_files
 from runner.errors import UsageError
-from runner.language.load import Document, load, parse
+from runner.language.document import Document
+from runner.language.load import load, parse
+from runner.outputs import png
 from runner.shown import shown
 
 
@@ -23,21 +25,14 @@ def document(x: str) -> Document:
         if not settled.is_file():
             raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
         return load(settled)
-    if path.is_file() and _is_png(path):
+    if path.is_file() and png.is_png(path):
         return _in_picture(path)
     shipped = None if path.exists() else shipped_files.find(x)
     return load(shipped or path)
 
 
-def _is_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8) == b"\x89PNG\r\n\x1a\n"
-
-
 def _in_picture(path: Path) -> Document:
     """The recipe that a picture carries; its relative paths are relative to the working directory."""
-    from runner.outputs import png
-
     text = png.read(path).get("recipe")
     if text is None:
         raise UsageError(f"{shown(path)} is a picture without a recipe: only pictures that recipe made carry theirs")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ from typing import Any
 
 from runner import doctor
 from runner.errors import RecipeError
-from runner.language.recipe import Recipe, to_yaml
+from runner.language.recipe import Recipe
+from runner.language.write import to_yaml
 from runner.outputs import folder as folders
 from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
@@ -32,7 +35,8 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
     doctor.floors()
     progress = create(quiet=arguments.quiet, as_json=arguments.format == "json")
     progress.stage(recipe.values["name"])
-    with _quiet_libraries(), tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
+    _quiet_libraries()
+    with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
         if arguments.smoke:
             from runner.smoke import rehearsal
 
@@ -50,16 +54,26 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) ->
         text = json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned)
         print(text)
         return
-    from runner.data.cache import cache_root
+    from runner.places import cache_root
     from runner.run import Run
     from runner.signals import Stop
 
     identity = _identity(recipe)
     folder = _folder(recipe.values["name"], identity, arguments, progress)
-    with folder.lock(), Stop(progress, f"the same command goes on ({folder.path})") as stop, _recorded(folder):
-        folder.begin(identity=identity, given=recipe.document.source.text, settled=to_yaml(settled.values, header=True))
+    again = f"the same command goes on with {shown(folder.path)}"
+    with folder.lock() as notice, Stop(progress, again) as stop, _recorded(folder):
+        if notice:
+            progress.say(notice)
+        folder.begin(identity=identity, given=_given(recipe, arguments), settled=to_yaml(settled.values, header=True))
         Run(settled, folder, cache_root(arguments.cache_dir), progress, stop)()
-    _tell(folder, settled.values, progress)
+    _tell(folder, progress)
+
+
+def _given(recipe: Recipe, arguments: Namespace) -> str:
+    """The recipe's own text, after what the command line changed."""
+    changes = [f"# on the command line: {shown(change)}" for change in arguments.overrides]
+    changes += ["# rehearsed with --smoke"] if arguments.smoke else []
+    return "\n".join([*changes, *recipe.document.source.lines])
 
 
 def _identity(recipe: Recipe) -> str:
@@ -73,7 +87,7 @@ def _folder(name: str, identity: str, arguments: Namespace, progress: Progress) 
     """The folder of an interrupted run of the same recipe, else a new one."""
     output_dir = Path(arguments.output_dir)
     last = folders.newest(output_dir, name)
-    if last is not None and not arguments.fresh and last.can_go_on:
+    if last is not None and last.can_go_on and not (arguments.fresh or arguments.smoke):
         if last.identity == identity:
             progress.say(f"going on with {shown(last.path)}")
             return last
@@ -95,27 +109,18 @@ def _recorded(folder: RunFolder) -> Iterator[None]:
     folder.end(0, "done")
 
 
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def _quiet_libraries() -> None:
     """Bars and chatter of the libraries would break into the display."""
-    import logging
-    import os
-
-    os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for name in ("diffusers", "transformers", "accelerate", "datasets"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    yield
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", module=r"(diffusers|transformers|accelerate|torch|huggingface_hub)\b")
 
 
-def _tell(folder: RunFolder, values: dict[str, Any], progress: Progress) -> None:
+def _tell(folder: RunFolder, progress: Progress) -> None:
     """The last words: where things are and what to do next."""
-    samples = folder.path / "samples"
-    if (samples / "grid.png").is_file():
-        progress.result(f"pictures: {samples / 'grid.png'}")
-    if (samples / "progress.gif").is_file():
-        progress.result(f"progress: {samples / 'progress.gif'}")
-    if (folder.path / "model").is_dir():
-        progress.result(f"model:    {folder.path / 'model'}")
-    progress.result(f"again:    recipe run {folder.path}   what it was: recipe show {folder.path}")
-    del values
+    rows = [("pictures", "samples/grid.png"), ("progress", "samples/progress.gif"), ("model", "model")]
+    for name, inside in rows:
+        if (folder.path / inside).exists():
+            progress.result(f"{name:>9}  {folder.path / inside}")
+    progress.result(f"{'again':>9}  recipe run {folder.path}")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runner.data.batches import Work
-from runner.models import family
+from runner.models import family_class
 from runner.models.counting import Count, count
 from runner.settle import Settled
 
@@ -60,7 +60,7 @@ def plan(settled: Settled) -> Plan:
     values, source = settled.values, settled.source
     counted = None
     if settled.model is not None:
-        counted = count(family(settled.model.family), settled.model, checkpointed=_checkpointed(values))
+        counted = count(family_class(settled.model.family), settled.model, checkpointed=_checkpointed(values))
     pictures = source.count if source is not None else None
     if pictures is not None and values["data"].get("max_images"):
         pictures = min(pictures, values["data"]["max_images"])

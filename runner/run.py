@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from runner.data.cache import Pictures, prepare
-from runner.models import family as family_class
+from runner.models import family_class
 from runner.models.family import Family
 from runner.outputs.folder import RunFolder
 from runner.outputs.samples import GRID_LIMIT, Samples

@@ -14,7 +14,7 @@ from runner.data.source import Source, as_path, open_source
 from runner.errors import DataError, EnvironmentFault, ModelError
 from runner.language.problems import Problem, RecipeProblems
 from runner.language.recipe import Recipe
-from runner.models import family
+from runner.models import family_class
 from runner.models.family import Facts
 from runner.shown import shown
 
@@ -101,7 +101,7 @@ def _data(recipe: Recipe, values: dict[str, Any], offline: bool) -> Source:
         if path is not None:
             data["id"] = str(path)
     if data.get("revision", "") is None and not _is_path(data["id"]):
-        from runner.data.hub import commit
+        from runner.data.repository import commit
 
         data["revision"] = commit(data["id"], None, offline=offline)
     return open_source(data, offline=offline)
@@ -124,9 +124,9 @@ def _model(recipe: Recipe, values: dict[str, Any], source: Source | None) -> Fac
             raise ModelError(f"model.id {shown(path)} is not there: give a folder in diffusers' layout")
         model["id"] = str(path)
         model["family"] = "pixel_unet"
-        return family("pixel_unet").inspect(path)
+        return family_class("pixel_unet").inspect(path)
     classes = _classes(recipe, values, source)
-    pixel_unet = family("pixel_unet")
+    pixel_unet = family_class("pixel_unet")
     model |= pixel_unet.block_types(model)
     return pixel_unet.from_recipe(model, values["scheduler"], values["data"]["resolution"], classes)
 

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
+
+from runner.models import family_class
 
 _PICTURES, _STEPS, _BATCH, _DRAWN, _INFERENCE_STEPS = 24, 4, 2, 4, 4
 _CHANNELS, _GROUPS, _HEAD = 16, 8, 8
 
 
-def rehearsal(values: dict[str, Any]) -> dict[str, Any]:
+def rehearsal(values: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """A resolved recipe made small enough for a plain CPU in about a minute, offline.
 
     Keeps every choice that decides which code runs: block types, schedule, prediction type, optimizer, EMA, sampler,
     augmentation. Replaces the data by the built-in flowers, the model by one of toy width with random weights, and
     counts by very small ones.
+
+    Args:
+        values: the resolved recipe.
+        scratch: a folder for the toy that stands in for a pretrained model.
     """
     small = copy.deepcopy(values)
     small["name"] = f"{values['name'][:58]}-smoke"
     small["compute"] |= {"device": "cpu", "mixed_precision": "auto"}
-    levels = len(values.get("model", {}).get("block_out_channels", [1, 1, 1]))
-    resolution = max(32, 2 ** (levels - 1))
-    if "data" in small:
-        small["data"] = _builtin(small["data"], resolution)
     if "model" in small:
-        small |= _toy_model(small)
+        small["model"] = _toy_model(small["model"], scratch)
+    if "data" in small:
+        levels = len(small.get("model", {}).get("block_out_channels", []))
+        small["data"] = _builtin(small["data"], max(32, 2 ** (levels - 1)))
     if "training" in small:
         _few_steps(small["training"])
     if "sampling" in small:
-        sampling = small["sampling"]
-        steps = min(_INFERENCE_STEPS, sampling["num_inference_steps"])
-        sampling |= {"num_images": _DRAWN, "batch_size": _DRAWN, "labels": None, "num_inference_steps": steps}
-        if small["model"].get("num_class_embeds") is None:
-            sampling["guidance_scale"] = 1.0
+        _few_pictures(small["sampling"], guided=small["model"].get("num_class_embeds") is not None)
     return small
 
 
@@ -41,9 +43,10 @@ def _builtin(data: dict[str, Any], resolution: int) -> dict[str, Any]:
     return {"type": "builtin", "num_images": _PICTURES, "label_by": "kind", "resolution": resolution, **kept}
 
 
-def _toy_model(small: dict[str, Any]) -> dict[str, Any]:
-    """The model section, and with it the data and noise schedule that a saved model carries in its folder."""
-    model = small["model"]
+def _toy_model(model: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    if model["type"] == "pretrained":
+        family_class("pixel_unet").toy(scratch)
+        return {**model, "id": str(scratch)}
     toy = {
         "block_out_channels": [_CHANNELS] * len(model["block_out_channels"]),
         "layers_per_block": 1,
@@ -52,7 +55,7 @@ def _toy_model(small: dict[str, Any]) -> dict[str, Any]:
         "attn_norm_num_groups": None,
         "num_class_embeds": "auto" if model["num_class_embeds"] is not None else None,
     }
-    return {"model": {**model, **toy}}
+    return {**model, **toy}
 
 
 def _few_steps(training: dict[str, Any]) -> None:
@@ -67,3 +70,10 @@ def _few_steps(training: dict[str, Any]) -> None:
         "checkpointing_steps": _STEPS // 2,
         "sample_steps": _STEPS // 2 if training["sample_steps"] is not None else None,
     }
+
+
+def _few_pictures(sampling: dict[str, Any], guided: bool) -> None:
+    steps = min(_INFERENCE_STEPS, sampling["num_inference_steps"])
+    sampling |= {"num_images": _DRAWN, "batch_size": _DRAWN, "labels": None, "num_inference_steps": steps}
+    if not guided:
+        sampling["guidance_scale"] = 1.0

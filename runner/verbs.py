@@ -14,7 +14,8 @@ from runner.find import document
 from runner.language import diff as differ
 from runner.language import schema_docs
 from runner.language.problems import Problem, RecipeProblems, render
-from runner.language.recipe import Recipe, read, to_yaml
+from runner.language.recipe import Recipe, read
+from runner.language.write import to_yaml
 from runner.shown import shown
 
 
@@ -143,7 +144,7 @@ def _read(arguments: Namespace) -> Recipe:
 
 
 def _cache(arguments: Namespace) -> Path:
-    from runner.data.cache import cache_root
+    from runner.places import cache_root
 
     return cache_root(arguments.cache_dir)
 

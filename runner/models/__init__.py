@@ -8,7 +8,7 @@ from typing import Any
 _FAMILIES = {"pixel_unet": ("runner.models.pixel_unet", "PixelUNet")}
 
 
-def family(name: str) -> Any:
+def family_class(name: str) -> Any:
     """The class of a family, imported when it is first asked for."""
     module, attribute = _FAMILIES[name]
     return getattr(import_module(module), attribute)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from runner.language.recipe import to_yaml
+from runner.language.write import to_yaml
 from runner.outputs import pictures
 from runner.outputs.folder import RunFolder
 
