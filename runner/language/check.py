@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from jsonschema import Draft7Validator, ValidationError, validators
@@ -14,7 +15,7 @@ from referencing.exceptions import NoSuchResource
 from referencing.jsonschema import DRAFT7
 
 from runner.language import schemas
-from runner.language.document import Document, Steps, dotted
+from runner.language.document import MOST_PROBLEMS, Document, Steps, dotted
 from runner.language.problems import Problem
 from runner.language.rules import broken_rules
 from runner.language.sentences import Finding, sentence
@@ -44,9 +45,9 @@ def _schema_findings(document: Document) -> list[Finding]:
     if (newer := _newer(data)) is not None:
         return [newer]
     found: dict[Steps, Finding] = {}
-    for finding in [*_not_finite(document), *_variables(document, data)]:
-        found.setdefault(finding.path, finding)
-    for finding in _from_schemas(document, data):
+    for finding in chain(_not_finite(document), _variables(document, data), _from_schemas(document, data)):
+        if len(found) >= MOST_PROBLEMS:
+            break
         known = found.get(finding.path)
         if not _in_hole(document, finding.path) and (known is None or _rank(finding) < _rank(known)):
             found[finding.path] = finding
@@ -98,7 +99,7 @@ def _from_schemas(document: Document, data: Any) -> Iterator[Finding]:
         elif error.validator == "required":
             yield from _missing_keys(data, path, error)
         else:
-            yield sentence(document, path, error)
+            yield sentence(document, data, path, error)
 
 
 def _unknown_keys(document: Document, data: Any, path: Steps, error: ValidationError) -> Iterator[Finding]:
@@ -178,4 +179,6 @@ def _local(uri: str) -> Resource:
     """A schema file of ours; nothing else can be referred to."""
     if not uri.startswith(_BASE):
         raise NoSuchResource(uri)
-    return DRAFT7.create_resource(schemas.read(uri.removeprefix(_BASE)))
+    schema = schemas.read(uri.removeprefix(_BASE))
+    # Without '$schema', by which jsonschema would go on with a validator that is not ours.
+    return DRAFT7.create_resource({key: value for key, value in schema.items() if key != "$schema"})

@@ -16,6 +16,7 @@ from runner.language.scalars import scalar
 from runner.shown import shown
 
 MOST_LEVELS = 64
+MOST_VALUES = 20_000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline; half characters
 _ODD_SPACE = re.compile(r"^[^\S ]+|[^\S ]+$")  # round a key; from a web page, say
 _CORE_TAGS = {
@@ -49,6 +50,7 @@ class NodeReader:
         self.document = document
         self.source = source
         self.next = loader.get_event
+        self.values = 0
         self.aliases: set[str | None] = set()  # those that were reported
 
     def read(self, path: Steps, key: Mark | None) -> Node | None:
@@ -71,6 +73,10 @@ class NodeReader:
     def value(self, event: Any, path: Steps, key: Mark | None, level: int) -> Node | None:
         """The node that begins with this event; None where it cannot be taken (a hole)."""
         mark = self.mark(event)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            self.document.report(mark, "size", f"more than {MOST_VALUES} keys and values: no recipe may have so many")
+            raise Unreadable
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.aliases:
                 name = shown(event.anchor, 40)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from runner.language.document import Document, Mark, Node, Source, Steps
+from runner.language.document import MOST_PROBLEMS, Document, Mark, Node, Source, Steps
 from runner.language.events import CONTROL, NodeReader, Unreadable
 from runner.language.syntax import complaint
 from runner.language.text import decode, read_bytes
@@ -105,6 +105,8 @@ def _unprintable(document: Document, source: Source, path: Steps) -> bool:
     for number, line in enumerate(source.lines):
         if line.isprintable() or not (bad := _UNWRITABLE.search(line)):
             continue
+        if len(document.problems) >= MOST_PROBLEMS:
+            break
         found = True
         kind = "control" if CONTROL.match(bad[0]) else "invisible"
         message = f"{kind} character U+{ord(bad[0]):04X} (shown as {shown(bad[0])}): remove it"

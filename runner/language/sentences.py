@@ -47,7 +47,7 @@ class Finding:
     at_key: bool = False
 
 
-def sentence(document: Document, path: Steps, error: ValidationError) -> Finding:
+def sentence(document: Document, data: Any, path: Steps, error: ValidationError) -> Finding:
     """The finding for a value that breaks one keyword of its schema."""
     node = document.node(path)
     schema: Any = error.schema
@@ -68,9 +68,7 @@ def sentence(document: Document, path: Steps, error: ValidationError) -> Finding
     elif keyword == "pattern":
         message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_pattern_mend(schema, value))
     else:
-        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(
-            _mend(document, path, node, schema)
-        )
+        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_mend(data, path, node, schema))
     return Finding(path, rule, message, keyword=keyword)
 
 
@@ -166,14 +164,14 @@ def _pattern_mend(schema: dict[str, Any], value: str) -> str:
     return f"'{tame}' would do" if tame and re.fullmatch(schema["pattern"], tame) else str(schema.get("x-mend", ""))
 
 
-def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, Any]) -> str:
+def _mend(data: Any, path: Steps, node: Node | None, schema: dict[str, Any]) -> str:
     """How to get from the value to one of the wanted type; '' if there is nothing to say."""
     if node is None:
         return ""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     value = node.value
     if value is None:
-        return _mend_nothing(document, node, path, types)
+        return _mend_nothing(data, node, path, types)
     if "boolean" in types:
         return _mend_boolean(node)
     if ("integer" in types or "number" in types) and isinstance(value, str):
@@ -181,7 +179,7 @@ def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, 
     if "array" in types and not isinstance(value, dict | list):
         return f"write [{shown(node.raw or value, 60)}]"
     if "object" in types and not isinstance(value, dict):
-        return _mend_section(node, path, document.data)
+        return _mend_section(node, path, data)
     if "string" in types and not isinstance(value, dict | list):
         return f'write "{shown(node.raw, 60)}" in quotes'
     if "string" in types and isinstance(value, dict):
@@ -191,13 +189,13 @@ def _mend(document: Document, path: Steps, node: Node | None, schema: dict[str, 
     return ""
 
 
-def _mend_nothing(document: Document, node: Node, path: Steps, types: list[str]) -> str:
+def _mend_nothing(data: Any, node: Node, path: Steps, types: list[str]) -> str:
     rest = node.mark.text[node.mark.column - 1 + node.mark.length :].lstrip(": \t")
     if "string" in types and rest.startswith("#"):
         return f"'#' starts a comment: write \"{shown(rest.split()[0], 40)}\" in quotes"
     if "object" in types:
         return f"indent its keys below it, or remove the line; '{path[-1]}: {{}}' takes the defaults"
-    parent = schemas.places_of(path[:-1], document.data)
+    parent = schemas.places_of(path[:-1], data)
     if any(path[-1] in place.schema.get("required", []) for place in parent):
         return "give a value"
     return (
