@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from runner.data.source import Item
 from runner.errors import EnvironmentFault
+from runner.outputs.files import sync_folder, write_bytes
 from runner.shown import shown
 
 VERSION = 1
@@ -143,18 +144,14 @@ class Writer:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-            with (self._temporary / _MANIFEST).open("x", encoding="ascii") as file:
-                json.dump(manifest, file)
-                file.flush()
-                os.fsync(file.fileno())
-            _sync_folder(self._temporary)
+            write_bytes(self._temporary / _MANIFEST, json.dumps(manifest).encode("ascii"))
             try:
                 self._temporary.rename(target)
             except OSError:
                 if Store.open(target) is None:  # not another run that was faster, but a damaged store
                     target.rename(self.root / f"{_TEMPORARY}damaged-{uuid.uuid4().hex[:8]}")
                     self._temporary.rename(target)
-            _sync_folder(self.root)
+            sync_folder(self.root)
         return target
 
     def _write(self, name: str, data: bytes | memoryview) -> None:
@@ -177,15 +174,6 @@ class Writer:
 
 def _line(name: str, text: str | None) -> bytes:
     return json.dumps([name, text]).encode("ascii") + b"\n"  # ASCII: names that are not UTF-8 survive as surrogates
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every file system can; the files themselves are safe
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sweep(root: Path) -> None:

@@ -1,0 +1,133 @@
+"""A data set as a folder of PNG files and a metadata.jsonl, to look at, to edit, and to train on as `type: folder`."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.data.cache import broken
+from runner.data.decode import reason, to_rgb
+from runner.data.source import Entry, Item, Source
+from runner.data.workers import in_order
+from runner.errors import DataError, RecipeError, UsageError
+from runner.outputs.files import faults, write_bytes
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+_MARK = ".recipe-export.json"
+_UNSAFE = re.compile(r"[^\w.,()+-]+|^[.-]+")  # in a class name that becomes a folder
+
+
+def export(
+    source: Source, folder: Path, progress: Progress, *, background: str, max_images: int | None, on_error: str
+) -> int:
+    """Write every picture as RGB at its own size: `<class>/000123.png`, and metadata.jsonl last.
+
+    The number is the picture's place in the source. A second call goes on where an interrupted one stopped: each PNG
+    is there whole or not at all, and those that are there stay.
+
+    Args:
+        source: where the pictures come from.
+        background: the colour behind transparent pictures, #rrggbb.
+        max_images: the first N only.
+        on_error: 'stop' (after all others are written, without metadata.jsonl) or 'skip'.
+
+    Returns:
+        How many pictures the folder holds.
+
+    Raises:
+        UsageError: `folder` holds something else than an export of this same source.
+        DataError: broken pictures with `on_error: stop`.
+        EnvironmentFault: the folder cannot be written.
+    """
+    source.fetch(progress)
+    _claim(folder, sha256(json.dumps([source.fingerprint, background, max_images]).encode()).hexdigest())
+    folders = _class_folders(source.classes)
+    for name in folders:
+        with faults(folder / name):
+            (folder / name).mkdir(exist_ok=True)
+    total = source.count if max_images is None or source.count is None else min(source.count, max_images)
+    rows: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    numbered = enumerate(islice(source, max_images))
+    with progress.bar(f"Exporting to {shown(folder, 1000)}", total, unit="picture") as bar:
+        for done in in_order(partial(_write, folder, folders, background), numbered):
+            if done.reason is not None:
+                skipped.append((done.item.name, done.reason))
+            else:
+                rows.append(_row(done, source.classes))
+            bar.advance()
+    if skipped:
+        message = broken(skipped, len(rows) + len(skipped))
+        if on_error == "stop":
+            raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
+        progress.warn(f"{message}: skipped, {len(rows)} are exported")
+    write_bytes(folder / "metadata.jsonl", "".join(rows).encode("ascii"))
+    return len(rows)
+
+
+class _Written(NamedTuple):
+    item: Item
+    file_name: str
+    reason: str | None
+
+
+def _write(folder: Path, folders: list[str], background: str, numbered: tuple[int, Entry]) -> _Written:
+    number, (item, load) = numbered
+    name = f"{number:06}.png"
+    if item.label is not None and folders:
+        name = f"{folders[item.label]}/{name}"
+    try:
+        if not (folder / name).exists():
+            file = io.BytesIO()
+            to_rgb(load(), background).save(file, "PNG")
+            write_bytes(folder / name, file.getvalue())
+    except RecipeError:
+        raise
+    except Exception as error:  # pillow raises nearly anything on broken files
+        return _Written(item, name, reason(error))
+    return _Written(item, name, None)
+
+
+def _row(done: _Written, classes: list[str]) -> str:
+    row: dict[str, str | None] = {"file_name": done.file_name, "text": done.item.caption}
+    if done.item.label is not None:
+        row["label"] = classes[done.item.label]
+    return json.dumps(row) + "\n"
+
+
+def _claim(folder: Path, fingerprint: str) -> None:
+    """Make `folder` this export's own, if it is new, empty, or this export's own already."""
+    mark = folder / _MARK
+    with faults(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        theirs = any(folder.iterdir())
+        found = mark.read_bytes() if mark.is_file() else b""
+    ours = json.dumps({"fingerprint": fingerprint}).encode()
+    if found == ours:
+        return
+    if theirs:
+        what = "an export of other data" if found else "other files"
+        raise UsageError(f"{shown(folder, 1000)} holds {what}: choose a new or empty folder")
+    write_bytes(mark, ours)
+
+
+def _class_folders(classes: list[str]) -> list[str]:
+    """A folder name for each class: its own name as far as that is safe, and no two alike."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, label in enumerate(classes):
+        name = _UNSAFE.sub("_", label)[:100] or "_"
+        if name.lower() in taken:
+            name = f"{name}_{number}"
+        taken.add(name.lower())
+        names.append(name)
+    return names

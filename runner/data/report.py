@@ -1,0 +1,145 @@
+"""What `recipe data` tells: counts, sizes, classes, captions, broken files, and a contact sheet."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from runner.data.cache import Pictures
+from runner.outputs.files import write_bytes
+from runner.shown import shown
+
+_LISTED = 20  # classes and broken files in a text; JSON has them all
+_COLUMNS, _CELLS = 8, 64
+_CELL, _STRIP, _GAP = 128, 30, 8  # pixels: a picture's side, the two lines of text below it, the space between
+
+
+def facts(pictures: Pictures, *, resolution: int) -> dict[str, Any]:
+    """All that can be told of prepared pictures, as plain values fit for JSON.
+
+    Sizes are those before scaling. `smaller` counts pictures that scaling makes larger.
+    """
+    sizes = np.asarray(pictures.original_sizes)
+    width, height = sizes[:, 0], sizes[:, 1]
+    return {
+        "found": pictures.found,
+        "used": len(pictures),
+        "skipped": [{"name": name, "reason": reason} for name, reason in pictures.skipped],
+        "width": _spread(width),
+        "height": _spread(height),
+        "aspect": _spread(width / height),
+        "smaller": int((sizes.min(axis=1) < resolution).sum()),
+        "resolution": resolution,
+        "classes": _classes(pictures),
+        "captions": _captions(pictures),
+    }
+
+
+def render(facts: dict[str, Any]) -> str:
+    """The facts as lines for people."""
+    lines = [("pictures", f"{facts['found']} found, {facts['used']} used, {len(facts['skipped'])} skipped")]
+    lines += [("", f"{shown(s['name'], 100)} {s['reason']}") for s in facts["skipped"][:_LISTED]]
+    if len(facts["skipped"]) > _LISTED:
+        lines.append(("", f"and {len(facts['skipped']) - _LISTED} more"))
+    for key in ("width", "height", "aspect"):
+        spread = facts[key]
+        lines.append((key, f"{spread['min']:g} to {spread['max']:g}, median {spread['median']:g}"))
+    if facts["smaller"]:
+        lines.append(("", f"{facts['smaller']} smaller than {facts['resolution']} pixels: they are enlarged"))
+    lines.append(("classes", _class_line(facts["classes"])))
+    lines += _caption_lines(facts["captions"], facts["used"])
+    return "\n".join(f"{title:<10}{text}" for title, text in lines)
+
+
+def contact_sheet(pictures: Pictures, path: Path) -> None:
+    """Write up to 64 pictures, spread evenly over the set and as training sees them, as a labelled PNG.
+
+    Raises:
+        EnvironmentFault: `path` cannot be written.
+    """
+    count = min(len(pictures), _CELLS)
+    chosen = np.linspace(0, len(pictures) - 1, count).round().astype(int)
+    columns, rows = min(_COLUMNS, count), -(-count // _COLUMNS)
+    sheet = Image.new("RGB", (_GAP + columns * (_CELL + _GAP), _GAP + rows * (_CELL + _STRIP + _GAP)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for cell, i in enumerate(chosen.tolist()):
+        row, column = divmod(cell, _COLUMNS)
+        left, top = _GAP + column * (_CELL + _GAP), _GAP + row * (_CELL + _STRIP + _GAP)
+        picture = _scaled(Image.fromarray(np.asarray(pictures[i])))
+        sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
+        for line, text in enumerate(_labels(pictures, i)):
+            draw.text((left, top + _CELL + 2 + 13 * line), _cut(text, font), fill="black", font=font)
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    write_bytes(path, file.getvalue())
+
+
+def _spread(values: NDArray[Any]) -> dict[str, float]:
+    low, middle, high = (round(float(value), 2) for value in (values.min(), np.median(values), values.max()))
+    return {"min": low, "median": middle, "max": high}
+
+
+def _classes(pictures: Pictures) -> dict[str, int]:
+    if pictures.labels is None:
+        return {}
+    counts = np.bincount(pictures.labels[pictures.labels >= 0], minlength=len(pictures.classes))
+    return dict(zip(pictures.classes, counts.tolist(), strict=True))
+
+
+def _captions(pictures: Pictures) -> dict[str, Any]:
+    characters, words = [], []
+    for i in range(len(pictures)):
+        caption = pictures.caption(i)
+        if caption is not None:
+            characters.append(len(caption))
+            words.append(len(caption.split()))
+    if not characters:
+        return {"count": 0}
+    return {"count": len(characters), "characters": _spread(np.array(characters)), "words": _spread(np.array(words))}
+
+
+def _class_line(classes: dict[str, int]) -> str:
+    if not classes:
+        return "none"
+    listed = [f"{shown(name, 60)} {count}" for name, count in list(classes.items())[:_LISTED]]
+    more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
+    return f"{len(classes)}: {', '.join(listed)}{more}"
+
+
+def _caption_lines(captions: dict[str, Any], used: int) -> list[tuple[str, str]]:
+    if not captions["count"]:
+        return [("captions", "none")]
+    lines = [("captions", f"{captions['count']} of {used} pictures ({captions['count'] / used:.0%})")]
+    for unit in ("characters", "words"):
+        spread = captions[unit]
+        lines.append(("", f"{spread['min']:g} to {spread['max']:g} {unit}, median {spread['median']:g}"))
+    return lines
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    """The picture as large as a cell allows; small ones keep their pixels as squares."""
+    factor = _CELL / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    return picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)
+
+
+def _labels(pictures: Pictures, i: int) -> list[str]:
+    """Up to two lines: class, else name; and caption."""
+    label = -1 if pictures.labels is None else int(pictures.labels[i])
+    caption = pictures.caption(i)
+    first = pictures.classes[label] if label >= 0 else pictures.name(i)
+    return [shown(first), *([shown(caption)] if caption is not None else [])]
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of `text` as fits under a picture."""
+    if font.getlength(text) <= _CELL:
+        return text
+    while text and font.getlength(text + "…") > _CELL:
+        text = text[:-1]
+    return text + "…"
