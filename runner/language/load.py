@@ -35,8 +35,8 @@ def load(path: str | Path) -> Document:
         Problems of the text are in the document.
     """
     path = Path(path)
-    folder = path.resolve().parent
     data = read_bytes(path, MOST_BYTES)
+    folder = path.absolute().parent
     if len(data) > MOST_BYTES:
         return _too_large(str(path), folder, path.stat().st_size)
     text, wrong = decode(data)

@@ -169,7 +169,7 @@ def class_keys_need_classes(view: View) -> Iterator[Told]:
 def captions_need_a_text_model(view: View) -> Iterator[Told]:
     if (
         view.get("model.type") == "pixel_unet"
-        and view.written("data.caption_column")
+        and view.chosen("data.caption_column")
         and view.has("data.caption_column")
     ):
         yield Told("data.caption_column", "nothing reads captions here: a pixel_unet knows no text", "warning")
