@@ -166,7 +166,9 @@ def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, pro
             raise DataError(f"{problem}: check data.id, or give pictures that can be read")
         store = Store.open(writer.keep(key, source.classes))
     if store is None:
-        raise EnvironmentFault(f"the picture cache in {shown(root)} is damaged right after writing: check the disk")
+        raise EnvironmentFault(
+            f"the picture cache in {shown(root, 1000)} is damaged right after writing: check the disk"
+        )
     return store
 
 
@@ -190,6 +192,7 @@ def _check_space(root: Path, count: int | None, resolution: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise EnvironmentFault(
-            f"the prepared pictures need {needed / 2**30:.1f} GiB, and {shown(root)} has {free / 2**30:.1f} GiB free: "
+            f"the prepared pictures need {needed / 2**30:.1f} GiB, "
+            f"and {shown(root, 1000)} has {free / 2**30:.1f} GiB free: "
             "free some space there, choose another folder with --cache-dir, or use fewer by data.max_images"
         )

@@ -99,12 +99,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")  # a byte order mark, as spreadsheets write it, is no part of the first name
     except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({error.strerror})") from error
+        raise DataError(f"{shown(path, 1000)} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{shown(path)} is not UTF-8: line {line}, byte {error.start} of the file is 0x{data[error.start]:02x}; "
-            "save it as UTF-8"
+            f"{shown(path, 1000)} is not UTF-8: line {line}, byte {error.start} of the file is "
+            f"0x{data[error.start]:02x}; save it as UTF-8"
         ) from None
     return _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(path, text)
 
@@ -116,9 +116,11 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{shown(path)} line {number} is not JSON ({shown(error)})") from None
+            raise DataError(f"{shown(path, 1000)} line {number} is not JSON ({shown(error)})") from None
         if not isinstance(row, dict):
-            raise DataError(f'{shown(path)} line {number} is no object: each line is {{"file_name": …, "text": …}}')
+            raise DataError(
+                f'{shown(path, 1000)} line {number} is no object: each line is {{"file_name": …, "text": …}}'
+            )
         yield number, row
 
 
@@ -131,17 +133,17 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             if header is None:
                 header = cells
                 if len(set(header)) < len(header):
-                    raise DataError(f"{shown(path)} has two columns of one name: {shown(', '.join(header))}")
+                    raise DataError(f"{shown(path, 1000)} has two columns of one name: {shown(', '.join(header))}")
             elif cells and len(cells) != len(header):
                 raise DataError(
-                    f"{shown(path)} line {start} has {len(cells)} cells and the header {len(header)}: "
+                    f"{shown(path, 1000)} line {start} has {len(cells)} cells and the header {len(header)}: "
                     'a cell with a comma stands in "quotes"'
                 )
             elif cells:
                 yield start, dict(zip(header, cells, strict=True))
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{shown(path)} line {start} is not CSV ({shown(error)}): check its quotes") from None
+        raise DataError(f"{shown(path, 1000)} line {start} is not CSV ({shown(error)}): check its quotes") from None
 
 
 def _named(row: Mapping[str, Any], folder: str, place: str) -> str:

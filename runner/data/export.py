@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runner.progress import Progress
 
 _MARK = ".recipe-export.json"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _UNSAFE = re.compile(r"[^\w.,()+-]+|^[.-]+")  # in a class name that becomes a folder
 
 
@@ -31,8 +32,8 @@ def export(
 ) -> int:
     """Write every picture as RGB at its own size: `<class>/000123.png`, and metadata.jsonl last.
 
-    The number is the picture's place in the source. A second call goes on where an interrupted one stopped: each PNG
-    is there whole or not at all, and those that are there stay.
+    The number is the picture's place in the source. A second call goes on where an interrupted one stopped: PNG files
+    that are there whole stay.
 
     Args:
         source: where the pictures come from.
@@ -86,15 +87,34 @@ def _write(folder: Path, folders: list[str], background: str, numbered: tuple[in
     if item.label is not None and folders:
         name = f"{folders[item.label]}/{name}"
     try:
-        if not (folder / name).exists():
+        if not _is_whole(folder / name):
             file = io.BytesIO()
-            to_rgb(load(), background).save(file, "PNG")
-            write_bytes(folder / name, file.getvalue())
+            to_rgb(load(), background).save(
+                file, "PNG", compress_level=1
+            )  # half the time of level 6 for 4 % more bytes
+            _put(folder / name, file.getvalue())
     except RecipeError:
         raise
     except Exception as error:  # pillow raises nearly anything on broken files
         return _Written(item, name, reason(error))
     return _Written(item, name, None)
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write under another name and rename; no fsync, which would take most of the time: `_is_whole` looks instead."""
+    scratch = path.with_name(f".tmp-{path.name}")
+    with faults(path):
+        scratch.write_bytes(data)
+        scratch.replace(path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_PNG_END), io.SEEK_END)
+            return file.read() == _PNG_END
+    except OSError:
+        return False
 
 
 def _row(done: _Written, classes: list[str]) -> str:

@@ -59,7 +59,7 @@ class Folder(Source):
         _require_folder(self.root)
         files, self._texts, metadata = _walk(self.root)
         if not files:
-            raise DataError(f"{shown(self.root)} has no picture in it: looked for {', '.join(sorted(KINDS))}")
+            raise DataError(f"{shown(self.root, 1000)} has no picture in it: looked for {', '.join(sorted(KINDS))}")
         files.sort(key=lambda file: os.fsencode(file.name))
         self._files = files
         good = [file.name for file in files if file.problem is None]
@@ -90,7 +90,10 @@ class Folder(Source):
         *_, problem = self._texts[text]
         if problem is not None:
             raise BadPicture(f"has a caption file, {shown(posixpath.basename(text))}, that {problem}")
-        return read_text(self.root / text)
+        try:
+            return read_text(self.root / text)
+        except OSError as error:
+            raise _changed(self.root / text) from error
 
     def _digest(self) -> str:
         digest = sha256()
@@ -109,15 +112,17 @@ class Folder(Source):
 
 
 def _require_folder(root: Path) -> None:
+    if not root.is_absolute():  # a path is absolute by now if it is there: this one is not
+        raise DataError(f"the folder {shown(root, 1000)} is not there: correct data.id")
     if root.is_dir():
         if not os.access(root, os.R_OK | os.X_OK):
-            raise DataError(f"the folder {shown(root)} may not be read by this user: change its permissions")
+            raise DataError(f"the folder {shown(root, 1000)} may not be read by this user: change its permissions")
         return
     if root.suffix == ".parquet":
-        raise DataError(f"{shown(root)} is a parquet file: set data.type to hub")
+        raise DataError(f"{shown(root, 1000)} is a parquet file: set data.type to hub")
     if root.exists():
-        raise DataError(f"{shown(root)} is a file: data.id names the folder that holds the pictures")
-    raise DataError(f"the folder {shown(root)} is not there: correct data.id")
+        raise DataError(f"{shown(root, 1000)} is a file: data.id names the folder that holds the pictures")
+    raise DataError(f"the folder {shown(root, 1000)} is not there: correct data.id")
 
 
 def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[str]]:
@@ -151,10 +156,12 @@ def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[str]]:
                 texts[name] = look
             elif entry.name in METADATA:
                 if problem is not None:
-                    raise DataError(f"{shown(root / name)} {problem}")
+                    raise DataError(f"{shown(root / name, 1000)} {problem}")
                 metadata.append(name)
             elif entry.name == "metadata.parquet":
-                raise DataError(f"{shown(root / name)} is not read: write metadata.jsonl or metadata.csv in its place")
+                raise DataError(
+                    f"{shown(root / name, 1000)} is not read: write metadata.jsonl or metadata.csv in its place"
+                )
     return files, texts, sorted(metadata, key=os.fsencode)
 
 
@@ -190,4 +197,8 @@ def _load(path: Path, file: _File, problem: str | None) -> Image.Image:
                 return open_picture(opened)
     except FileNotFoundError:
         pass
-    raise DataError(f"{shown(path)} was changed or removed while the pictures were being read: start again")
+    raise _changed(path)
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(f"{shown(path, 1000)} was changed or removed while the pictures were being read: start again")

@@ -33,17 +33,19 @@ def find(path: Path, config: str | None) -> dict[str, list[Path]]:
     if path.is_file():
         return {"train": [path]}
     if not path.exists():
-        raise DataError(f"{shown(path)} is not there: correct data.id")
+        raise DataError(f"{shown(path, 1000)} is not there: correct data.id")
     folder = path / config if config is not None else path
     if not folder.is_dir():
-        raise DataError(f"{shown(path)} has no subfolder '{shown(config)}': correct data.config")
+        raise DataError(f"{shown(path, 1000)} has no subfolder '{shown(config)}': correct data.config")
     splits: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*.parquet")):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if not hidden and file.is_file():
             splits.setdefault(_split_of(file, folder), []).append(file)
     if not splits:
-        raise DataError(f"{shown(folder)} has no parquet file in it: for a folder of pictures set data.type to folder")
+        raise DataError(
+            f"{shown(folder, 1000)} has no parquet file in it: for a folder of pictures set data.type to folder"
+        )
     return splits
 
 
@@ -97,7 +99,7 @@ class ParquetRows:
         for file in self._files:
             problem = check(file)
             if problem is not None:
-                raise DataError(f"{shown(file)} {problem}: delete it and download it again")
+                raise DataError(f"{shown(file, 1000)} {problem}: delete it and download it again")
             with _opened(file) as parquet:
                 self.count += parquet.metadata.num_rows
                 schema = parquet.schema_arrow
@@ -105,7 +107,7 @@ class ParquetRows:
                 self.schema = schema
             elif set(schema.names) != set(self.schema.names):
                 raise DataError(
-                    f"{shown(file)} has the columns {shown(', '.join(schema.names))}, and "
+                    f"{shown(file, 1000)} has the columns {shown(', '.join(schema.names))}, and "
                     f"{shown(self._files[0].name)} has {shown(', '.join(self.schema.names))}: "
                     "name one of them, or set data.split or data.config"
                 )
@@ -124,7 +126,9 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
         with file.open("rb") as opened:  # a file, not its name: pyarrow would read some names as addresses
             yield pq.ParquetFile(opened)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{shown(file)} is damaged ({shown(error, 100)}): delete it and download it again") from error
+        raise DataError(
+            f"{shown(file, 1000)} is damaged ({shown(error, 100)}): delete it and download it again"
+        ) from error
 
 
 def _split_of(file: Path, folder: Path) -> str:

@@ -14,6 +14,8 @@ from runner.data.cache import Pictures
 from runner.outputs.files import write_bytes
 from runner.shown import shown
 
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 _LISTED = 20  # classes and broken files in a text; JSON has them all
 _COLUMNS, _CELLS = 8, 64
 _CELL, _STRIP, _GAP = 128, 30, 8  # pixels: a picture's side, the two lines of text below it, the space between
@@ -72,8 +74,8 @@ def contact_sheet(pictures: Pictures, path: Path) -> None:
         left, top = _GAP + column * (_CELL + _GAP), _GAP + row * (_CELL + _STRIP + _GAP)
         picture = _scaled(Image.fromarray(np.asarray(pictures[i])))
         sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        for line, text in enumerate(_labels(pictures, i)):
-            draw.text((left, top + _CELL + 2 + 13 * line), _cut(text, font), fill="black", font=font)
+        for line, text in enumerate(_labels(pictures, i, font)):
+            draw.text((left, top + _CELL + 2 + 13 * line), text, fill="black", font=font)
     file = io.BytesIO()
     sheet.save(file, "PNG")
     write_bytes(path, file.getvalue())
@@ -128,15 +130,22 @@ def _scaled(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)
 
 
-def _labels(pictures: Pictures, i: int) -> list[str]:
-    """Up to two lines: class, else name; and caption."""
+def _labels(pictures: Pictures, i: int, font: _Font) -> list[str]:
+    """Two lines at most: the class and the caption, or the caption alone, or else the name."""
+    caption = shown(pictures.caption(i) or "", 1000)
     label = -1 if pictures.labels is None else int(pictures.labels[i])
-    caption = pictures.caption(i)
-    first = pictures.classes[label] if label >= 0 else pictures.name(i)
-    return [shown(first), *([shown(caption)] if caption is not None else [])]
+    if label >= 0:
+        return [_cut(shown(pictures.classes[label]), font), _cut(caption, font)]
+    if not caption:
+        return [_cut(shown(pictures.name(i)), font)]
+    words = caption.split()
+    first = words.pop(0)
+    while words and font.getlength(f"{first} {words[0]}") <= _CELL:
+        first += " " + words.pop(0)
+    return [_cut(first, font), _cut(" ".join(words), font)]
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _cut(text: str, font: _Font) -> str:
     """As much of `text` as fits under a picture."""
     if font.getlength(text) <= _CELL:
         return text

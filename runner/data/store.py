@@ -10,6 +10,7 @@ A store is a folder of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,11 +61,11 @@ class Store:
             if manifest["version"] != VERSION or set(manifest["files"]) != set(_FILES):
                 return None
             for name, (size, digest) in manifest["files"].items():
-                path = folder / name
-                if path.stat().st_size != size:
-                    return None
-                if digest is not None and sha256(path.read_bytes()).hexdigest() != digest:
-                    return None
+                with (folder / name).open("rb") as file:
+                    if os.fstat(file.fileno()).st_size != size:
+                        return None
+                    if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        return None
             return cls(folder, manifest)
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -98,7 +98,7 @@ class Writer:
         self._temporary = root / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.used = self.skipped = 0  # pictures so far
         self._sizes = dict.fromkeys(_FILES, 0)
-        self._digests = {name: sha256() for name in _FILES[1:]}
+        self._digests = {name: hashlib.sha256() for name in _FILES[1:]}
         with self._writing():
             root.mkdir(parents=True, exist_ok=True)
             _sweep(root)
@@ -167,7 +167,7 @@ class Writer:
             yield
         except OSError as error:
             raise EnvironmentFault(
-                f"the picture cache cannot be written in {shown(self.root)} ({error.strerror or error}): "
+                f"the picture cache cannot be written in {shown(self.root, 1000)} ({error.strerror or error}): "
                 "free some space there, or choose another folder with --cache-dir"
             ) from error
 

@@ -1,4 +1,4 @@
-"""What the data tests share: a display that remembers, a section with every key, and the real data if it is there."""
+"""What the data tests share: a display that remembers, a section with every key, and pictures to save."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 class Remembers:
@@ -70,10 +68,3 @@ def picture() -> Callable[..., Path]:
         return path
 
     return save
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("the real data set is not on this machine")
-    return SHARED

@@ -82,6 +82,18 @@ def test_an_interrupted_export_goes_on(tmp_path, progress):
     assert once_more.asked == []
 
 
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-5], lambda data: b"x"])
+def test_a_file_cut_short_is_written_again(tmp_path, progress, damage):
+    export(flowers(), tmp_path / "out", progress, **ALL)
+    path = tmp_path / "out/rose/000000.png"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    source = flowers()
+    export(source, tmp_path / "out", progress, **ALL)
+    assert source.asked == [0]
+    assert path.read_bytes() == whole
+
+
 def test_foreign_files_are_never_touched(tmp_path, progress):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/000000.png").write_text("mine")

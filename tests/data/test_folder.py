@@ -306,3 +306,12 @@ def test_real_flowers_and_stamps(shared_data):
     assert stamps.classes == []
     assert captions(stamps)["animals__amphibians__frog.png"] == "A frog."
     assert None not in captions(stamps).values()
+
+
+def test_a_caption_that_goes_away_stops_the_reader(two):
+    (two / "b.txt").write_text("a rose")
+    entries = iter(opened(two))
+    next(entries)
+    (two / "b.txt").unlink()
+    with pytest.raises(DataError, match="changed or removed"):
+        next(entries)
