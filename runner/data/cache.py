@@ -102,22 +102,6 @@ def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, prog
     return pictures
 
 
-def cache_root(given: str | None) -> Path:
-    """The folder for all that is prepared once: the one given by --cache-dir, else ~/.cache/recipe.
-
-    Raises:
-        EnvironmentFault: none given, and this user has no home folder.
-    """
-    if given is not None:
-        return Path(given).absolute()
-    try:
-        return Path.home() / ".cache" / "recipe"
-    except RuntimeError as error:
-        raise EnvironmentFault(
-            "this user has no home folder to keep prepared data in: name one with --cache-dir"
-        ) from error
-
-
 def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:
     """Which of `found` pictures cannot be used and why, the first ten named."""
     named = [f"{shown(name, 100)} {reason}" for name, reason in skipped[:NAMED]]

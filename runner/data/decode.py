@@ -7,6 +7,7 @@ import warnings
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from runner.shown import shown
@@ -110,7 +111,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     I;16: 0..65535 onto 0..255. I (32-bit integers): the same if all values lie in that range. F: 0..1 or 0..255 if all
     lie there. Values beyond are stretched from their own least and greatest onto 0..255.
     """
-    values = np.asarray(image).astype(np.float32)
+    values: NDArray[np.floating] = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise BadPicture("has pixels that are not numbers (NaN or infinite)")
     low, high = float(values.min()), float(values.max())
