@@ -30,6 +30,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF orientation, as PIL.ImageOps.exif_transpose
 
+_MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+
 # pillow warns of sizes, EXIF and palettes on stderr; what matters of it is an error here
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -125,4 +127,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _unknown(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the picture itself: fetch it with 'git lfs pull'"
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return f"is damaged (a {kind} whose header cannot be read)"
     return f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (it starts with {shown(head[:12])})"
