@@ -31,19 +31,30 @@ def check(document: Document) -> list[Problem]:
     """Every problem of a document, sorted by place. Needs no network, no model and no data."""
     if document.root is None:
         return document.in_order(document.problems)
-    found = _schema_findings(document)
-    problems = [_positioned(document, f) for f in found]
-    broken = {f.path for f in found} | document.holes
-    # An unknown key, or a wrong type, makes its whole section uncertain.
-    broken |= {f.path[:-1] for f in found if f.rule == "unknown-key" or f.path[-1] == "type"}
-    problems += [_positioned(document, f) for f in broken_rules(document, broken)]
-    return document.in_order(document.problems + problems)
-
-
-def _schema_findings(document: Document) -> list[Finding]:
     data = document.data
     if (newer := _newer(data)) is not None:
-        return [newer]
+        return document.in_order([*document.problems, _positioned(document, newer)])
+    found = _schema_findings(document, data)
+    if len(found) < MOST_PROBLEMS:
+        found += broken_rules(document, _uncertain(data, found) | document.holes)
+    return document.in_order(document.problems + [_positioned(document, finding) for finding in found])
+
+
+def _uncertain(data: Any, found: list[Finding]) -> set[Steps]:
+    """The places that rules must not rely on."""
+    broken = {finding.path for finding in found}
+    # An unknown key, or a wrong type, makes its whole section uncertain.
+    broken |= {finding.path[:-1] for finding in found if finding.rule == "unknown-key" or finding.path[-1] == "type"}
+    for key, value in data.items():
+        # So does a section that no schema has looked into: a scheduler whose model is not known.
+        if isinstance(value, dict) and not any(
+            "additionalProperties" in p.schema for p in schemas.places_of((key,), data)
+        ):
+            broken.add((key,))
+    return broken
+
+
+def _schema_findings(document: Document, data: Any) -> list[Finding]:
     found: dict[Steps, Finding] = {}
     for finding in chain(_not_finite(document), _variables(document, data), _from_schemas(document, data)):
         if len(found) >= MOST_PROBLEMS:

@@ -34,12 +34,6 @@ def sampling_needs_a_model(view: View) -> Iterator[Told]:
         yield Told("sampling", "sampling needs a model: add 'model: {type: pretrained, id: …}'")
 
 
-@rule("sections")
-def scheduler_needs_a_model(view: View) -> Iterator[Told]:
-    if view.has("scheduler") and not view.has("model") and not view.has("training") and not view.has("sampling"):
-        yield Told("scheduler", "a scheduler needs a model: add a 'model:' section")
-
-
 @rule("untrained")
 def new_model_is_trained(view: View) -> Iterator[Told]:
     if view.get("model.type") == "pixel_unet" and view.has("sampling") and not view.has("training"):
@@ -112,7 +106,6 @@ RULES: list[Rule] = [
     something_to_do,
     training_needs_data_and_model,
     sampling_needs_a_model,
-    scheduler_needs_a_model,
     new_model_is_trained,
     pretrained_is_not_trained,
     data_is_used,

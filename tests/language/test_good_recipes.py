@@ -56,7 +56,7 @@ def test_numbers_get_the_type_that_the_schema_asks_for() -> None:
 
 
 def test_the_same_recipe_said_otherwise_is_the_same_data() -> None:
-    a = "version: 1\nname: n\nseed: 3\nmodel: {type: pretrained, id: x}\nsampling: {guidance_scale: 2, num_images: 16}\n"
+    a = "version: 1\nname: n\nseed: 3\nmodel: {type: pretrained, id: x}\nsampling: {guidance_scale: 2}\n"
     b = "sampling:\n  guidance_scale: 2.0\nmodel: {id: x, type: pretrained}\nname: n\nseed: 3.0\nversion: 1\n"
     first, second = (read(parse(text, "r.yaml"))[0].values for text in (a, b))
     assert first == second
@@ -79,7 +79,9 @@ def test_the_largest_useful_recipe_is_read(tmp_path: Path) -> None:
     labels = ", ".join(f"flower number {i}" for i in range(10_000))
     path = tmp_path / "large.yaml"
     path.write_text(
-        "version: 1\nname: many\nmodel: {type: pretrained, id: x}\n" + f"sampling: {{labels: [{labels}]}}\n" + "# padding\n" * 2000
+        "version: 1\nname: many\nmodel: {type: pretrained, id: x}\n"
+        + f"sampling: {{labels: [{labels}]}}\n"
+        + "# padding\n" * 2000
     )
     assert load(path).problems == []
     recipe, warnings = read(path)

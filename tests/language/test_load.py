@@ -112,7 +112,17 @@ def test_both_parsers_of_pyyaml_agree(loader: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loading, "_Loader", getattr(yaml, loader))
     text = "a: 1\nb: [x, {c: 'd'}]\ntext: |\n  two\n  lines\n"
     assert parse(text, "r.yaml").data == {"a": 1, "b": ["x", {"c": "d"}], "text": "two\nlines\n"}
-    for bad in ["a: [1", "a: 'x", "a:\n\tb: 1", "a: b: c", 'a: "\\q"', 'a: "\\UFFFFFFFF"', "a: !e x", "a: *b", "- 1\nb: 2"]:
+    for bad in [
+        "a: [1",
+        "a: 'x",
+        "a:\n\tb: 1",
+        "a: b: c",
+        'a: "\\q"',
+        'a: "\\UFFFFFFFF"',
+        "a: !e x",
+        "a: *b",
+        "- 1\nb: 2",
+    ]:
         (problem,) = parse(bad, "r.yaml").problems
         assert problem.line in (1, 2)
 

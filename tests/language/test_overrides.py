@@ -1,4 +1,5 @@
 """The command line's key=value arguments."""
+# ruff: noqa: E501 (exact texts)
 
 from pathlib import Path
 
@@ -89,9 +90,7 @@ def test_a_new_type_drops_the_old_ones_keys_with_a_notice() -> None:
     assert recipe.values["data"]["id"] == "./pictures"
     assert "split" not in recipe.values["data"]
     assert recipe.values["data"]["resolution"] == 32
-    assert recipe.document.notices == [
-        "data.type=folder drops data.split, data.streaming, which only type hub has"
-    ]
+    assert recipe.document.notices == ["data.type=folder drops data.split, data.streaming, which only type hub has"]
 
 
 def test_paths_on_the_command_line_are_relative_to_the_working_directory(tmp_path: Path) -> None:
@@ -104,7 +103,9 @@ def test_paths_on_the_command_line_are_relative_to_the_working_directory(tmp_pat
     assert recipe.folder_of(("data", "background")) == tmp_path  # a default
 
 
-@pytest.mark.parametrize("argument", ["training.batch_size", "=5", "training..x=1", "training batch=1", "", ".=1", "{a: 1}"])
+@pytest.mark.parametrize(
+    "argument", ["training.batch_size", "=5", "training..x=1", "training batch=1", "", ".=1", "{a: 1}"]
+)
 def test_what_is_no_override_is_a_usage_error(argument: str) -> None:
     with pytest.raises(UsageError, match=r"is no key=value: write it as training\.batch_size=8"):
         run(argument)
