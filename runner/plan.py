@@ -9,8 +9,8 @@ from runner.data.batches import Work
 from runner.models import family_class
 from runner.models.counting import Count, count
 from runner.settle import Settled
+from runner.tally import gibibytes
 
-GIB = 2**30
 # Bytes of optimizer state per parameter; adafactor keeps rows and columns only, next to nothing.
 _OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4, "adafactor": 0, "adamw_8bit": 2, "prodigy": 16}
 
@@ -47,6 +47,7 @@ class Plan:
     classes: list[str]
     parameters: int | None
     training: Training | None
+    images_drawn: int | None
     sampling_calls: int | None
     files: list[str]
 
@@ -74,6 +75,7 @@ def plan(settled: Settled) -> Plan:
         classes=settled.model.classes if settled.model is not None else [],
         parameters=counted.parameters if counted is not None else None,
         training=training,
+        images_drawn=values["sampling"]["num_images"] if "sampling" in values else None,
         sampling_calls=_sampling_calls(values),
         files=_files(values, training),
     )
@@ -145,16 +147,16 @@ def render(plan: Plan) -> str:
     if plan.training is not None:
         rows += _training_rows(plan.training)
     if plan.sampling_calls is not None:
-        rows.append(("sampling", f"{plan.sampling_calls:,} denoising steps of a batch"))
+        rows.append(("sampling", f"{plan.images_drawn:,} pictures, {plan.sampling_calls:,} denoising steps of a batch"))
     rows += [("files" if i == 0 else "", name) for i, name in enumerate(plan.files)]
     return "\n".join(f"{name:>11}  {text}" for name, text in rows)
 
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:
     epochs = f", {training.epochs:.1f} epochs" if training.epochs is not None else ""
-    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in training.memory.items() if size)
+    parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in training.memory.items() if size)
     return [
         ("training", f"{training.steps:,} steps, {training.images:,} images seen{epochs}"),
         ("work", f"{training.flops / 1e12:.3g} TFLOP a step"),
-        ("memory", f"{sum(training.memory.values()) / GIB:.2f} GiB while training ({parts})"),
+        ("memory", f"{gibibytes(sum(training.memory.values()))} while training ({parts})"),
     ]

@@ -53,7 +53,7 @@ def settle(recipe: Recipe, *, offline: bool) -> Settled:
     if problems:
         raise RecipeProblems(problems)
     portable_ids = {name: values[name]["id"] for name in ("data", "model") if "id" in values.get(name, {})}
-    source = _data(recipe, values, offline) if "data" in values else None
+    source = open_data(recipe, values, offline=offline) if "data" in values else None
     model = _model(recipe, values, source) if "model" in values else None
     problems = list(_label_problems(recipe, values, model))
     if problems:
@@ -94,7 +94,8 @@ def _precision_problems(recipe: Recipe, compute: dict[str, Any]) -> Iterator[Pro
         )
 
 
-def _data(recipe: Recipe, values: dict[str, Any], offline: bool) -> Source:
+def open_data(recipe: Recipe, values: dict[str, Any], *, offline: bool) -> Source:
+    """The source of a recipe's data, listed; its path is made absolute and its revision pinned in `values`."""
     data = values["data"]
     if "id" in data:
         path = as_path(data["id"], recipe.folder_of(("data", "id")))

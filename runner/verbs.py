@@ -123,7 +123,7 @@ def doctor(arguments: Namespace) -> int:
 
 def data(arguments: Namespace) -> int:
     """Look at a recipe's data, or export it."""
-    from runner.data.look import look
+    from runner.look import look
     from runner.progress import create
 
     recipe = _read(arguments)
