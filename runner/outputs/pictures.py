@@ -109,10 +109,13 @@ def _framed(picture: Image.Image) -> Image.Image:
 def _paletted(image: Image.Image) -> Image.Image:
     """`image` in the 256 colours that fit this frame best, found on a sample of its pixels (all of them take seconds).
 
-    Each frame has its own palette: noise and flowers share few colours. No dithering: its dots would dance.
+    Each frame has its own palette: noise and flowers share few colours. White and black are always in it, or the
+    gaps of a grid would change their tint. No dithering: its dots would dance.
     """
     sample = image.resize((_SAMPLE, _SAMPLE), Image.Resampling.NEAREST)
-    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
+    best = sample.quantize(256 - 2, method=Image.Quantize.MEDIANCUT, kmeans=1).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([0, 0, 0, 255, 255, 255, *best])
     return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

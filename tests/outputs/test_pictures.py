@@ -113,6 +113,18 @@ def test_a_gif_comes_back_frame_by_frame(tmp_path: Path) -> None:
             assert worst <= 8  # nothing of another frame shines through, and the colours hold
 
 
+def test_the_gaps_of_a_grid_stay_white_whatever_the_pictures(tmp_path: Path) -> None:
+    noise = Image.effect_noise((32, 32), 90)
+    pink = Image.merge("RGB", [noise.point(lambda v: 200 + v // 8), noise, noise.rotate(90)])
+    sheets = [pictures.grid([pink.rotate(90 * i)] * 16) for i in range(3)]
+    pictures.gif(sheets, tmp_path / "progress.gif", 100)
+    with Image.open(tmp_path / "progress.gif") as film:
+        for i in range(3):
+            film.seek(i)
+            shown = film.convert("RGB")
+            assert {shown.getpixel((128, y)) for y in range(518)} == {(255, 255, 255)}
+
+
 def test_a_gif_of_files(tmp_path: Path) -> None:
     paths = []
     for i, frame in enumerate(_frames(3, 1500)):
