@@ -18,8 +18,10 @@ _SENTENCES = [
     ("block sequence entries", "a list cannot start here: put '- …' on a line of its own, or write [a, b]"),
     ("'-' indicator", "expected another '- …' here: the list above ends, or this line's indentation does not fit"),
     ("document start", "a recipe is one document, and something follows its end"),
-    ("directive", "directives (lines that start with '%') are no part of a recipe: remove the line"),
-    ("YAML document", "directives (lines that start with '%') are no part of a recipe: remove the line"),
+    ("directive", "lines that start with '%' are no part of a recipe: remove the line"),
+    ("YAML document", "lines that start with '%' are no part of a recipe: remove the line"),
+    ("version number", "lines that start with '%' are no part of a recipe: remove the line"),
+    ("comment or line break", "'>' and '|' begin a block of text on the lines below: put other text in quotes"),
     ("unexpected document indicator", "'---' or '...' stands inside a quoted text: close the quote before it"),
     ("node content", "a value is missing here"),
     ("alphabetic or numeric", "'&' and '*' have a meaning of their own in YAML: put the value in quotes"),
@@ -42,7 +44,7 @@ def complaint(source: Source, error: Any) -> tuple[Mark, str, str]:
     return (
         _tab(source, line)
         or _tag(here, problem)
-        or _special(here)
+        or _special(here, problem)
         or _unclosed(source, error, context, problem)
         or _glued(source, line, problem)
         or _indentation(source, line, at.column, problem)
@@ -67,16 +69,12 @@ def _tag(here: Mark, problem: str) -> tuple[Mark, str, str] | None:
     return here, "foreign-tag", "tags ('!…') are not allowed in recipes: put text that starts with '!' in quotes"
 
 
-def _special(here: Mark) -> tuple[Mark, str, str] | None:
-    """A value that starts with a character that YAML keeps for itself."""
+def _special(here: Mark, problem: str) -> tuple[Mark, str, str] | None:
+    """Text that starts with a character that YAML keeps for itself."""
     character = here.text[here.column - 1 : here.column]
-    if (
-        character in ("@", "`", "%")
-        and here.column > 1
-        and here.text[: here.column - 1].rstrip()[-1:] in (":", "-", ",")
-    ):
-        return here, "syntax", f"a value cannot start with '{character}': put it in quotes"
-    return None
+    if "cannot start any token" not in problem:
+        return None
+    return here, "syntax", f"text cannot start with '{shown(character)}': put it in quotes"
 
 
 def _unclosed(source: Source, error: Any, context: str, problem: str) -> tuple[Mark, str, str] | None:
@@ -112,19 +110,40 @@ def _glued(source: Source, line: int, problem: str) -> tuple[Mark, str, str] | N
 def _indentation(source: Source, line: int, column: int, problem: str) -> tuple[Mark, str, str] | None:
     text = source.lines[line]
     indent = len(text) - len(text.lstrip())
-    mark = source.mark(line, indent, line, len(text.rstrip()))
+    mark = _whole(source, line)
     if "mapping values" in problem or "expected ':'" in problem:
-        if text[indent:].count(": ") > 1:
+        if ": " in text[indent:column]:
             at = source.mark(line, column, line, column + 1)
             return at, "syntax", "a second ': ' in one line: put the value in quotes"
-        if line and ":" not in source.lines[line - 1] and source.lines[line - 1].strip():
-            above = source.lines[line - 1]
-            start = len(above) - len(above.lstrip())
-            return source.mark(line - 1, start, line - 1, len(above.rstrip())), "syntax", "expected 'key: value' here"
+        above = next((n for n in range(line - 1, -1, -1) if source.lines[n].strip()), None)
+        if above is not None and ":" not in source.lines[above]:
+            return _whole(source, above), "syntax", "expected 'key: value' here"
+        if not indent:
+            return mark, "syntax", "expected 'key: value' here or in the line above"
         return mark, "indentation", "this line is indented, but the line above already has a value"
     if "expected key" in problem and text.strip() and column > indent:
         rest = source.mark(line, column, line, len(text.rstrip()))
         return rest, "syntax", "this follows a value that has ended: put the whole value in one pair of quotes"
     if "expected key" in problem and text.strip():
         return mark, "indentation", "expected a key that is indented like its neighbours"
+    return _second_start(source, line) if "document start" in problem else None
+
+
+def _second_start(source: Source, line: int) -> tuple[Mark, str, str] | None:
+    """A first line that makes the parser take the rest for another document."""
+    above = [n for n in range(line) if source.lines[n].strip() and not source.lines[n].lstrip().startswith("#")]
+    first = above[0] if above else line
+    if source.lines[first].startswith("%"):
+        return _whole(source, first), "syntax", "lines that start with '%' are no part of a recipe: remove the line"
+    if source.lines[first].startswith(" ") and not any(source.lines[n].startswith(("---", "...")) for n in above):
+        return (
+            _whole(source, first),
+            "indentation",
+            f"this line is indented, line {line + source.first} is not: remove the spaces",
+        )
     return None
+
+
+def _whole(source: Source, line: int) -> Mark:
+    text = source.lines[line]
+    return source.mark(line, len(text) - len(text.lstrip()), line, len(text.rstrip()))
