@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from runner import __version__
 from runner.errors import RecipeError
-from runner.language.problems import RecipeProblems, render
+from runner.language.problems import Format, RecipeProblems, render
 
 EXIT_CODES = """exit codes:
   0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, f"this is a bug in recipe ({type(error).__name__}: {error}){mend}", 70)
 
 
-def _print_problems(error: RecipeProblems, format: str) -> None:
+def _print_problems(error: RecipeProblems, format: Format) -> None:
     stream = sys.stderr if format == "text" else sys.stdout
     print(render(error.problems, format), file=stream)
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from runner import doctor
 from runner.errors import RecipeError
@@ -33,7 +32,7 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
         RecipeProblems, RecipeError: whatever stops it, after the run's folder has recorded it.
     """
     doctor.floors()
-    progress = create(quiet=arguments.quiet, as_json=arguments.format == "json")
+    progress = create(quiet=arguments.quiet or arguments.dry_run, as_json=arguments.format == "json")
     progress.stage(recipe.values["name"])
     _quiet_libraries()
     with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:

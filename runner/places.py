@@ -21,4 +21,6 @@ def cache_root(given: str | None) -> Path:
     try:
         return Path.home() / ".cache" / "recipe"
     except RuntimeError:
-        raise EnvironmentFault("this user has no home folder: name a folder for prepared data with --cache-dir") from None
+        raise EnvironmentFault(
+            "this user has no home folder: name a folder for prepared data with --cache-dir"
+        ) from None

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from PIL import Image
 
 from runner.data.cache import Pictures, prepare
 from runner.models import family_class
-from runner.models.family import Family
+from runner.models.family import Facts, Family
+from runner.outputs.card import card
+from runner.outputs.files import faults
 from runner.outputs.folder import RunFolder
+from runner.outputs.record import versions
 from runner.outputs.samples import GRID_LIMIT, Samples
 from runner.progress import Progress
-from runner.sampling import stage as sampling_stage
 from runner.sampling.preview import noised
+from runner.sampling.stage import Picture, calls, draw
 from runner.settle import Settled
 from runner.signals import Stop
 from runner.training.stage import run_training
@@ -53,10 +56,10 @@ class Run:
         Raises:
             DataError, ModelError, EnvironmentFault, CheckpointError, Diverged, Interrupted.
         """
-        pictures = self._pictures() if "data" in self.values else None
-        family = self._family() if self.settled.model is not None else None
-        if family is None:
+        pictures = self._pictures() if self.settled.source is not None else None
+        if self.settled.model is None:
             return
+        family = self._family(self.settled.model)
         if pictures is not None and self._sampling.get("noise_preview"):
             timesteps = self._sampling["noise_preview"]
             self.samples.noise_preview(noised(family, pictures, timesteps, self.values["seed"]), timesteps)
@@ -70,96 +73,91 @@ class Run:
         section: dict[str, Any] = self.values.get("sampling", {})
         return section
 
-    @property
-    def _seed(self) -> int:
-        """The seed of picture 0."""
-        seed = self._sampling["seed"]
-        return self.values["seed"] if seed is None else seed
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """A part of the run: announced, and timed in run.json."""
+        self.progress.stage(name)
+        with self.folder.record.timed(name.lower()):
+            yield
 
     def _pictures(self) -> Pictures:
-        assert self.settled.source is not None
-        self.progress.stage("Data")
-        section = self.values["data"]
-        pictures = prepare(self.settled.source, section=section, cache_dir=self.cache_dir, progress=self.progress)
-        skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
-        classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
-        self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
+        source = self.settled.source
+        assert source is not None
+        with self._stage("Data"):
+            section = self.values["data"]
+            pictures = prepare(source, section=section, cache_dir=self.cache_dir, progress=self.progress)
+            skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
+            classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
+            self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
         return pictures
 
-    def _family(self) -> Family:
-        facts = self.settled.model
-        assert facts is not None
-        self.progress.stage("Model")
-        family: Family = family_class(facts.family).build(
-            facts, device=self.accelerator.device, seed=self.values["seed"]
-        )
-        count = sum(p.numel() for part in family.parts.values() for p in part.parameters())
-        self.progress.say(f"{facts.family}, {count:,} parameters on {self.accelerator.device}")
+    def _family(self, facts: Facts) -> Family:
+        with self._stage("Model"):
+            cls = family_class(facts.family)
+            family: Family = cls.build(facts, device=self.accelerator.device, seed=self.values["seed"])
+            self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 
     def _train(self, family: Family, pictures: Pictures) -> None:
-        self.progress.stage("Training")
-        run_training(
-            family,
-            pictures,
-            self.values,
-            accelerator=self.accelerator,
-            folder=self.folder,
-            progress=self.progress,
-            stop=self.stop,
-            has_grid=self.samples.has_step_grid,
-            draw_grid=lambda step: self._draw_step_grid(family, step),
-        )
-        self._keep_model(family)
-        self.samples.gif()
+        with self._stage("Training"):
+            run_training(
+                family,
+                pictures,
+                self.values,
+                accelerator=self.accelerator,
+                folder=self.folder,
+                progress=self.progress,
+                stop=self.stop,
+                has_grid=self.samples.has_step_grid,
+                draw_grid=lambda step: self._draw_step_grid(family, step),
+            )
+            self._keep_model(family)
+            self.samples.gif()
 
     def _keep_model(self, family: Family) -> None:
         """model/ appears whole or not at all."""
         final, draft = self.folder.path / "model", self.folder.path / ".tmp-model"
         if final.is_dir():
             return
-        shutil.rmtree(draft, ignore_errors=True)
-        family.save(draft)
-        draft.rename(final)
+        with faults(final):
+            shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed here
+            family.save(draft)
+            text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
+            (draft / "README.md").write_text(text, "utf-8")
+            draft.rename(final)
 
     def _draw_step_grid(self, family: Family, step: int) -> None:
         count = min(self.values["training"]["sample_images"], self._sampling["num_images"])
         sampling = {**self._sampling, "trajectory": 0}
-        images: list[Image.Image] = []
-        with (
-            self._autocast(),
-            self.progress.bar("Draw", sampling_stage.calls(family, sampling, count), unit="step") as bar,
-        ):
-            for batch in sampling_stage.draw(
-                family, sampling, seed=self._seed, numbers=range(count), tick=lambda: self._tick(bar)
-            ):
-                images += [picture.image for picture in batch]
-        self.samples.step_grid(images, step)
+        self.samples.step_grid([picture.image for picture in self._drawn(family, sampling, count)], step)
 
     def _sample(self, family: Family) -> None:
-        self.progress.stage("Sampling")
-        count, shown, moments = self._sampling["num_images"], list[Image.Image](), list[list[Image.Image]]()
-        with (
-            self._autocast(),
-            self.progress.bar("Draw", sampling_stage.calls(family, self._sampling, count), unit="step") as bar,
-        ):
-            for batch in sampling_stage.draw(
-                family, self._sampling, seed=self._seed, numbers=range(count), tick=lambda: self._tick(bar)
-            ):
-                for picture in batch:
-                    if self.values["output"]["individual_images"]:
-                        self.samples.single(picture.image, picture.number, picture.seed, picture.label)
-                    if len(shown) < GRID_LIMIT:
-                        shown.append(picture.image)
-                        moments.append(picture.moments)
-        self.samples.grid(shown, "grid.png")
-        if self._sampling["trajectory"]:
-            self.samples.trajectory(moments)
+        first: list[Picture] = []
+        with self._stage("Sampling"):
+            for picture in self._drawn(family, self._sampling, self._sampling["num_images"]):
+                if self.values["output"]["individual_images"]:
+                    self.samples.single(picture.image, picture.number, picture.seed, picture.label)
+                if len(first) < GRID_LIMIT:
+                    first.append(picture)
+            self.samples.grid([picture.image for picture in first], "grid.png")
+            if self._sampling["trajectory"]:
+                self.samples.trajectory([picture.moments for picture in first])
 
-    def _tick(self, bar: Any) -> None:
-        bar.advance()
-        self.stop.check()
+    def _drawn(self, family: Family, sampling: dict[str, Any], count: int) -> Iterator[Picture]:
+        """The pictures one by one, under a bar that a signal can stop."""
+        with self._autocast(), self.progress.bar("Draw", calls(family, sampling, count), unit="step") as bar:
+
+            def tick() -> None:
+                bar.advance()
+                self.stop.check()
+
+            for batch in draw(family, sampling, numbers=range(count), tick=tick):
+                yield from batch
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """The training's number format on a GPU; exact fp32 on a CPU."""
         return self.accelerator.autocast() if self.accelerator.device.type != "cpu" else nullcontext()
+
+
+def _parameters(family: Family) -> str:
+    return f"{sum(p.numel() for part in family.parts.values() for p in part.parameters()):,}"

@@ -49,6 +49,8 @@ def settle(recipe: Recipe, *, offline: bool) -> Settled:
     """
     values = copy.deepcopy(recipe.values)
     values["compute"] |= _machine(values["compute"])
+    if "sampling" in values and values["sampling"]["seed"] is None:
+        values["sampling"]["seed"] = values["seed"]
     problems = list(_precision_problems(recipe, values["compute"]))
     if problems:
         raise RecipeProblems(problems)

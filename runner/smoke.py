@@ -39,7 +39,7 @@ def rehearsal(values: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def _builtin(data: dict[str, Any], resolution: int) -> dict[str, Any]:
-    kept = {key: data[key] for key in ("random_flip", "color_jitter") if key in data}
+    kept: dict[str, Any] = {key: data[key] for key in ("random_flip", "color_jitter") if key in data}
     return {"type": "builtin", "num_images": _PICTURES, "label_by": "kind", "resolution": resolution, **kept}
 
 

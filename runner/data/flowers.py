@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from runner.data.backdrops import LIGHT
 from runner.data.brush import Canvas, Colours, ramp
@@ -208,7 +209,7 @@ def _leaf(canvas: Canvas, look: Look, x: float, y: float, side: int) -> None:
     canvas.shape(frame, kind.outline, look.ramp(kind.colours), shade, Bend(curve=side * dice.between(0.1, 0.7)))
 
 
-def _stem(scene: Scene, y: Floats | float) -> Floats | float:
+def _stem(scene: Scene, y: Any) -> Any:
     """Where the stem is at height y: it leaves the head straight down its axis and then bends."""
     down = scene.y - y
     part = down / (scene.y + 1.1)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 _KNOTS = 2048  # entries of an outline's tables, which span u in [-_MARGIN, 1 + _MARGIN]
 _MARGIN = 0.25

@@ -34,7 +34,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Moments:
-    """A picture in the space where diffusion happens: a Gaussian's mean and, where it has one, deviation (B, C, H, W)."""
+    """A picture in the space where diffusion happens: its mean, (B, C, H, W)."""
 
     mean: Tensor
 

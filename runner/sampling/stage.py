@@ -23,7 +23,7 @@ class Picture:
     moments: list[Image.Image]
 
 
-def draw(family: Family, sampling: dict[str, Any], *, seed: int, numbers: range, tick: Tick) -> Iterator[list[Picture]]:
+def draw(family: Family, sampling: dict[str, Any], *, numbers: range, tick: Tick) -> Iterator[list[Picture]]:
     """Draws pictures batch by batch.
 
     Picture j has the noise of `torch.Generator("cpu").manual_seed(seed + j)`, whatever the batch size, and the classes
@@ -31,12 +31,11 @@ def draw(family: Family, sampling: dict[str, Any], *, seed: int, numbers: range,
 
     Args:
         family: the model.
-        sampling: the settled `sampling` section.
-        seed: of picture 0.
+        sampling: the settled `sampling` section; its `seed` is picture 0's.
         numbers: which pictures.
         tick: called after each denoising step.
     """
-    size = sampling["batch_size"]
+    size, seed = sampling["batch_size"], sampling["seed"]
     for start in range(numbers.start, numbers.stop, size):
         batch = range(start, min(start + size, numbers.stop))
         labels = _labels(family, sampling, batch)

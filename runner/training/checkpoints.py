@@ -69,7 +69,7 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each newer one that is damaged."""
-    damaged = []
+    damaged: list[str] = []
     for path in sorted(folder.glob("step-*"), key=_step, reverse=True):
         try:
             return load(path), damaged

@@ -112,7 +112,7 @@ def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks
     images = 0
     for micro_batches in batches.from_step(trainer.step):
         loss = torch.zeros((), device=accelerator.device)
-        rate = trainer.lr_scheduler.get_last_lr()[0]
+        rate = float(trainer.lr_scheduler.get_last_lr()[0])
         for batch in _on_device(micro_batches, accelerator.device):
             torch.manual_seed(_dropout_seed(seed, batch.first))
             with accelerator.autocast():

@@ -23,7 +23,7 @@ _CLASSES = {
     "prodigy": ("prodigyopt", "Prodigy"),
 }
 _EXTRAS = {"adamw_8bit": "bitsandbytes", "prodigy": "prodigy"}
-# Without these Adafactor scales the learning rate by the weights and by the step, and the recipe's figure means nothing.
+# Adafactor would else scale the learning rate by weights and step, and the recipe's figure would mean nothing.
 _FIXED_STEP = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
 
 

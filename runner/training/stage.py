@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from accelerate import Accelerator
 
@@ -56,7 +56,7 @@ def run_training(
     work = Work.of(training, len(pictures))
     if training["gradient_checkpointing"]:
         for part in family.parts.values():
-            part.enable_gradient_checkpointing()
+            cast(Any, part).enable_gradient_checkpointing()
     trainer = Trainer(family, attach(family, values.get("freeze", [])), training, accelerator, work.steps)
     keeper = _Keeper(training, work, folder, progress, stop, has_grid, draw_grid)
     keeper.resume(trainer)
