@@ -1,6 +1,6 @@
 """Nodes from the YAML parser's events.
 
-Nothing is built from a tag, an alias or a merge key: each is reported and leaves a hole.
+Nothing is built from a tag, an alias or a merge key: each is reported and leaves a hole. So are anchors, without one.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class NodeReader:
                 self.document.report(mark, "alias", f"aliases ('*{name}') are not allowed: write the value out", path)
             self.aliases.add(event.anchor)
             return None
+        if event.anchor is not None:
+            self.anchor(event, mark, path)
         refused = event.tag is not None and self.tag(event, mark, path)
         if isinstance(event, yaml.ScalarEvent):
             node = self.scalar(event, mark, path, key)
@@ -166,13 +168,20 @@ class NodeReader:
             where = f" (first at column {first.key.column})" if same else f" (first at line {first.key.line})"
         self.document.report(mark, "duplicate-key", f"'{shown(name, 60)}' is given twice{where}", path)
 
+    def anchor(self, event: Any, mark: Mark, path: Steps) -> None:
+        """An anchor swallows a word of text that begins with '&'; without aliases it is of no other use."""
+        at = Mark(mark.source, mark.line, mark.column, len(event.anchor) + 1)
+        message = f"anchors ('&{shown(event.anchor, 40)}') are not allowed: remove it, or put text with '&' in quotes"
+        self.document.report(at, "anchor", message, path)
+
     def tag(self, event: Any, mark: Mark, path: Steps) -> bool:
         rule = "tag" if event.tag in _CORE_TAGS else "foreign-tag"
         label = event.tag.removeprefix("tag:yaml.org,2002:")
         label = label if label.startswith("!") else f"!!{label}" if label != event.tag else f"!<{label}>"
         length = max(1, min(len(label), len(mark.text) - mark.column + 1))
         at = Mark(mark.source, mark.line, mark.column, length)
-        self.document.report(at, rule, f"tags ('{shown(label, 60)}') are not allowed in recipes: remove it", path)
+        message = f"tags ('{shown(label, 60)}') are not allowed: remove it, or put text with '!' in quotes"
+        self.document.report(at, rule, message, path)
         return True
 
     def mark(self, event: Any) -> Mark:

@@ -213,3 +213,9 @@ def test_a_file_far_over_the_limit_is_not_read(tmp_path: Path) -> None:
     (problem,) = load(path).problems
     assert problem.message == "the recipe has 50.0 MiB; 256 KiB is the most a recipe may have"
     assert (problem.line, problem.column) == (1, 1)
+
+
+def test_an_anchor_does_not_swallow_a_word_of_text() -> None:
+    """YAML would read '&rose in bloom' as 'in bloom'."""
+    (problem,) = parse("description: &rose in bloom\n", "r.yaml").problems
+    assert (problem.rule, problem.line, problem.column, problem.length) == ("anchor", 1, 14, 5)

@@ -158,7 +158,7 @@ def test_what_is_no_override_is_a_usage_error(argument: str) -> None:
         ),
         (
             ["training.learning_rate=!!float 1"],
-            """command line:1:24: tags ('!!float') are not allowed in recipes: remove it  [tag]
+            """command line:1:24: tags ('!!float') are not allowed: remove it, or put text with '!' in quotes  [tag]
    |
  1 | training.learning_rate=!!float 1
    |                        ^^~~~~~""",
