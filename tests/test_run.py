@@ -206,15 +206,15 @@ def wait_for(path, process):
 def test_a_signal_saves_the_step_and_the_same_command_goes_on(here, name, code):
     import signal
 
-    longer = ["training.max_train_steps=400", "training.checkpointing_steps=null", "training.sample_steps=null"]
+    longer = ["training.max_train_steps=120", "training.checkpointing_steps=null", "training.sample_steps=null"]
     process = start(here, *longer)
     run = here / "outputs" / "tiny" / "001"
     wait_for(run / "log.jsonl", process)
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=120)
     assert process.returncode == code, err
-    step = int(re.search(r"at step (\d+) of 400, its state is saved", err)[1])
-    assert 1 <= step < 400
+    step = int(re.search(r"at step (\d+) of 120, its state is saved", err)[1])
+    assert 1 <= step < 120
     assert "the same command goes on" in err
     assert names(run / "checkpoints") == [f"step-{step:06d}"]
     assert json.loads((run / "run.json").read_text())["state"] == "interrupted"
@@ -228,7 +228,7 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(here, name, code):
 
 
 def test_a_kill_loses_no_more_than_the_last_checkpoint(here):
-    longer = ["training.max_train_steps=300", "training.checkpointing_steps=5", "training.sample_steps=null"]
+    longer = ["training.max_train_steps=60", "training.checkpointing_steps=5", "training.sample_steps=null"]
     process = start(here, *longer)
     wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000010", process)
     process.kill()
@@ -241,7 +241,7 @@ def test_a_kill_loses_no_more_than_the_last_checkpoint(here):
 
 
 def test_damage_in_every_checkpoint_ends_with_7(here, capsys):
-    longer = ["training.max_train_steps=300", "training.checkpointing_steps=5", "training.sample_steps=null"]
+    longer = ["training.max_train_steps=60", "training.checkpointing_steps=5", "training.sample_steps=null"]
     process = start(here, *longer)
     checkpoints = here / "outputs" / "tiny" / "001" / "checkpoints"
     wait_for(checkpoints / "step-000010", process)

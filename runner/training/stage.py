@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from accelerate import Accelerator
@@ -81,28 +83,25 @@ def run_training(
         part.eval()
 
 
+@dataclass
 class _Keeper:
     """The loop's hooks: log lines, checkpoints, grids, and stopping after a signal."""
 
-    bar: Bar
+    training: dict[str, Any]
+    work: Work
+    folder: RunFolder
+    progress: Progress
+    stop: Stop
+    has_grid: Callable[[int], bool]
+    draw_grid: Callable[[int], None]
+    bar: Bar = field(init=False)
+    saved: int = 0
+    _smoothed: Smoothed = field(default_factory=Smoothed)
+    _since: float = field(default_factory=time.monotonic)
 
-    def __init__(
-        self,
-        training: dict[str, Any],
-        work: Work,
-        folder: RunFolder,
-        progress: Progress,
-        stop: Stop,
-        has_grid: Callable[[int], bool],
-        draw_grid: Callable[[int], None],
-    ) -> None:
-        self.training, self.work, self.folder = training, work, folder
-        self.progress, self.stop = progress, stop
-        self.has_grid, self.draw_grid = has_grid, draw_grid
-        self.checkpoints = folder.path / "checkpoints"
-        self.saved = 0
-        self._smoothed = Smoothed()
-        self._since = time.monotonic()
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder.path / "checkpoints"
 
     def resume(self, trainer: Trainer) -> None:
         """Takes up the newest whole checkpoint, names the damaged ones, and draws the grid that a stop cut off."""

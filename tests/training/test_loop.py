@@ -69,21 +69,24 @@ def settings(**training):
     return defaults("training.json", **{"max_train_steps": 6, "batch_size": 4, "learning_rate": 1e-3, **training})
 
 
-def run(training, *, steps=None, model=None, hooks=None, resume=None, precision="no"):
-    """Trains and returns (trainer, hooks)."""
-    model = model or family()
-    work = Work.of(training, 12)
-    data = {"resolution": 16, "random_flip": True}
-    source = Batches(
+def batches(training):
+    return Batches(
         Pictures(),
-        work=work,
-        data=data,
+        work=Work.of(training, 12),
+        data={"resolution": 16, "random_flip": True},
         seed=1,
         sample_shape=(3, 16, 16),
         noise_offset=training["noise_offset"],
         label_dropout_rate=None,
         workers=0,
     )
+
+
+def run(training, *, steps=None, model=None, hooks=None, resume=None, precision="no"):
+    """Trains and returns (trainer, hooks)."""
+    model = model or family()
+    source = batches(training)
+    work = source.work
     accelerator = Accelerator(mixed_precision=precision, cpu=True)
     trainer = Trainer(model, attach(model, []), training, accelerator, work.steps)
     if resume is not None:
@@ -106,17 +109,7 @@ def by_hand(training, prediction_type="epsilon"):
         weight_decay=options["weight_decay"],
         eps=options["eps"],
     )
-    work = Work.of(training, 12)
-    source = Batches(
-        Pictures(),
-        work=work,
-        data={"resolution": 16, "random_flip": True},
-        seed=1,
-        sample_shape=(3, 16, 16),
-        noise_offset=training["noise_offset"],
-        label_dropout_rate=None,
-        workers=0,
-    )
+    source = batches(training)
     losses, norms = [], []
     for update in source.from_step(0):
         x0 = torch.cat([batch.pixels for batch in update]).float() / 127.5 - 1
@@ -205,18 +198,8 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     training = settings(logging_steps=2)
     model, hooks = family(), Hooks()
-    work = Work.of(training, 12)
-    source = Batches(
-        Pictures(),
-        work=work,
-        data={"resolution": 16, "random_flip": False},
-        seed=1,
-        sample_shape=(3, 16, 16),
-        noise_offset=0.0,
-        label_dropout_rate=None,
-        workers=0,
-    )
-    trainer = Trainer(model, attach(model, []), training, Accelerator(cpu=True), work.steps)
+    source = batches(training)
+    trainer = Trainer(model, attach(model, []), training, Accelerator(cpu=True), source.work.steps)
     with pytest.raises(Diverged, match="nan at step 3"):
         train(trainer, objective, source, hooks, 1)
     assert [line.step for line in hooks.lines] == [1, 2]
