@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from runner.data.batches import Batch
+from runner.diffusion.denoise import Tick
 from runner.diffusion.schedules import Schedule
 
 
@@ -110,9 +111,3 @@ class Family(Protocol):
     def save(self, folder: Path) -> None:
         """A folder in diffusers' layout."""
         ...
-
-
-class Tick(Protocol):
-    """Called after each denoising step; may raise to stop the drawing."""
-
-    def __call__(self) -> None: ...

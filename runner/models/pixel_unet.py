@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from runner.data.batches import NO_CLASS, Batch
+from runner.diffusion.denoise import Tick, denoise
 from runner.diffusion.samplers import noise_scheduler, sampler
 from runner.diffusion.schedules import DiscreteSchedule
-from runner.models.family import Drawn, Facts, Moments, Request, Tick
+from runner.models.family import Drawn, Facts, Moments, Request
 from runner.models.weights import load_part, read_config
-from runner.sampling.denoise import denoise
 
 LABELS = "labels.json"
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from runner.models.family import Family, Request, Tick
+from runner.diffusion.denoise import Tick
+from runner.models.family import Family, Request
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from runner.models.family import Tick
+
+class Tick(Protocol):
+    """Called after each denoising step; may raise to stop the drawing."""
+
+    def __call__(self) -> None: ...
 
 
 @torch.inference_mode()

@@ -1,0 +1,58 @@
+"""Every shipped recipe validates, resolves to itself, and rehearses."""
+
+import pytest
+from PIL import Image
+
+from runner import shipped_files
+from runner.cli import main
+
+NAMES = [name for name, _, _ in shipped_files.recipes()]
+OFFLINE = ["quickstart"]  # those whose data is at hand
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_they_are_these():
+    assert NAMES == ["butterflies_ddpm", "flowers_ddpm", "folder_ddpm", "quickstart"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_validates_without_a_warning(name, capsys):
+    assert main(["validate", name]) == 0
+    assert capsys.readouterr().out == f"{name}: ok\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_show_prints_resolves_to_itself(name, here, capsys):
+    assert main(["show", name]) == 0
+    shown = capsys.readouterr().out
+    (here / "shown.yaml").write_text(shown)
+    assert main(["show", "shown.yaml"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_the_dry_run_counts(name, here, capsys):
+    assert main(["run", name, "--dry-run"]) == 0
+    assert "parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rehearses_offline(name, here, capsys):
+    assert main(["run", name, "--smoke"]) == 0
+    assert "pictures" in capsys.readouterr().out
+    (run,) = (here / "outputs").glob("*-smoke/001")
+    assert Image.open(run / "samples" / "grid.png").size[0] >= 64
+    assert (run / "model" / "unet" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_short_and_opens_with_the_line_for_editors(name):
+    text = shipped_files.find(name).read_text("utf-8")
+    assert text.startswith("# yaml-language-server: $schema=../schemas/recipe.json\n")
+    assert len(text.splitlines()) < 60
