@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from runner import __version__
 from runner.errors import RecipeError
 from runner.language.problems import Format, RecipeProblems, render
+from runner.shown import shown
 
 EXIT_CODES = """exit codes:
   0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
@@ -140,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, "interrupted", 130)
     except Exception as error:
         mend = "" if arguments.debug else "; --debug shows where"
-        return _failed(arguments, f"this is a bug in recipe ({type(error).__name__}: {error}){mend}", 70)
+        return _failed(arguments, f"this is a bug in recipe ({type(error).__name__}: {shown(error)}){mend}", 70)
 
 
 def _print_problems(error: RecipeProblems, format: Format) -> None:

@@ -79,13 +79,19 @@ def cp(arguments: Namespace) -> int:
         target /= f"{arguments.name}.yaml"
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text("utf-8"))
+            file.write(_for_editors(source.read_text("utf-8")))
     except FileExistsError:
         raise UsageError(f"{shown(target)} is there already: name another file") from None
     except OSError as error:
         raise UsageError(f"{shown(target)} cannot be written ({error.strerror}): name another file") from None
     print(f"{shown(target)}: try it with  recipe run {shown(target)} --smoke")
     return 0
+
+
+def _for_editors(text: str) -> str:
+    """The recipe with its first line naming the schema where it lies on this machine."""
+    schema = shipped_files.folder("schemas") / "recipe.json"
+    return text.replace("$schema=../schemas/recipe.json", f"$schema={schema}", 1)
 
 
 def diff(arguments: Namespace) -> int:
@@ -113,6 +119,7 @@ def doctor(arguments: Namespace) -> int:
 
     from runner import doctor as examination
 
+    print("looking at versions, imports, devices, disks and the hub …", file=sys.stderr)
     checks = examination.checks(output_dir=Path(arguments.output_dir), cache_dir=_cache(arguments))
     if arguments.format == "json":
         _print_json([asdict(check) for check in checks])

@@ -59,7 +59,8 @@ def denoise(
         scaled = scheduler.scale_model_input(x, t)
         if i in kept:
             moments.append(scaled)  # scaled as the model sees it, so that every moment can be shown as a picture
-        x = scheduler.step(predict(scaled, t.to(device)), t, x, **options).prev_sample
+        output = predict(scaled, t.to(device)).to(x.dtype)  # half precision ends here
+        x = scheduler.step(output, t, x, **options).prev_sample
         tick()
     if keep:
         moments.append(x)

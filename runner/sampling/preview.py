@@ -21,12 +21,14 @@ def noised(family: Family, pictures: Pictures, timesteps: Sequence[int], seed: i
         timesteps: from 0 (all but clean) to the schedule's last (all but noise).
         seed: of the noise.
     """
+    device = next(next(iter(family.parts.values())).parameters()).device
     square = _middle(pictures[0])
-    pixels = torch.from_numpy(square.transpose(2, 0, 1).copy())[None]
-    x0 = family.encode(pixels).sample().repeat(len(timesteps), 1, 1, 1)
-    eps = torch.randn(x0.shape[1:], generator=torch.Generator("cpu").manual_seed(seed)).expand_as(x0)
-    x_t = family.schedule.mix(x0.cpu(), eps, torch.tensor(list(timesteps)))
-    arrays = (family.decode(x_t).permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
+    pixels = torch.from_numpy(square.transpose(2, 0, 1).copy())[None].to(device)
+    t = torch.tensor(list(timesteps), device=device)
+    x0 = family.encode(pixels).sample().expand(len(t), -1, -1, -1)
+    eps = torch.randn(x0.shape[1:], generator=torch.Generator("cpu").manual_seed(seed)).to(device).expand_as(x0)
+    x_t = family.schedule.mix(x0, eps, t)
+    arrays = (family.decode(x_t).cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
     return [Image.fromarray(array) for array in arrays]
 
 
