@@ -32,7 +32,8 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
         RecipeProblems, RecipeError: whatever stops it, after the run's folder has recorded it.
     """
     doctor.floors()
-    progress = create(quiet=arguments.quiet or arguments.dry_run, as_json=arguments.format == "json")
+    planning = arguments.dry_run  # prints the plan and nothing else
+    progress = create(quiet=arguments.quiet or planning, as_json=arguments.format == "json" and not planning)
     progress.stage(recipe.values["name"])
     _quiet_libraries()
     with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
