@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the real hub
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys are faster on one thread, and steady beside other work
 
 ROOT = Path(__file__).resolve().parents[1]
 
