@@ -20,12 +20,13 @@ def something_to_do(view: View) -> Iterator[Told]:
 
 @rule("sections")
 def training_needs_data_and_model(view: View) -> Iterator[Told]:
-    if not view.has("training"):
-        return
-    if not view.has("data"):
-        yield Told("training", "training needs pictures: add a 'data:' section, such as 'data: {type: builtin}'")
-    if not view.has("model"):
-        yield Told("training", "training needs a model: add a 'model:' section, such as 'model: {type: pixel_unet}'")
+    needs = {
+        "data": "pictures: add a 'data:' section, such as 'data: {type: builtin}'",
+        "model": "a model: add a 'model:' section, such as 'model: {type: pixel_unet}'",
+    }
+    missing = [words for section, words in needs.items() if not view.has(section)]
+    if view.has("training") and missing:
+        yield Told("training", f"training needs {'; and '.join(missing)}")
 
 
 @rule("sections")
