@@ -123,12 +123,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
+    stdout = sys.stdout
     try:
-        from runner import verbs
+        try:
+            from runner import verbs
 
-        code: int = getattr(verbs, arguments.verb)(arguments)
-        sys.stdout.flush()
-        return code
+            code: int = getattr(verbs, arguments.verb)(arguments)
+            sys.stdout.flush()
+            return code
+        finally:
+            sys.stdout = stdout  # a display of JSON events keeps it from other writers
     except RecipeProblems as error:
         _print_problems(error, getattr(arguments, "format", "text"))
         return error.exit_code

@@ -22,6 +22,8 @@ def document(x: str) -> Document:
     path = Path(x)
     if path.is_dir():
         settled = path / "settled.yaml"
+        if not settled.is_file() and (shipped := shipped_files.find(x)) is not None:
+            return load(shipped)
         if not settled.is_file():
             raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
         return load(settled)

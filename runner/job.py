@@ -61,12 +61,12 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) ->
     identity = _identity(recipe)
     folder = _folder(recipe.values["name"], identity, arguments, progress)
     again = f"the same command goes on with {shown(folder.path)}"
-    with folder.lock() as notice, Stop(progress, again) as stop, _recorded(folder):
+    with folder.lock() as notice, Stop(again) as stop, _recorded(folder):
         if notice:
             progress.say(notice)
         folder.begin(identity=identity, given=_given(recipe, arguments), settled=to_yaml(settled.values, header=True))
         Run(settled, folder, cache_root(arguments.cache_dir), progress, stop)()
-    _tell(folder, progress)
+    _tell(folder, progress, again=not arguments.smoke)
 
 
 def _given(recipe: Recipe, arguments: Namespace) -> str:
@@ -86,12 +86,14 @@ def _identity(recipe: Recipe) -> str:
 def _folder(name: str, identity: str, arguments: Namespace, progress: Progress) -> RunFolder:
     """The folder of an interrupted run of the same recipe, else a new one."""
     output_dir = Path(arguments.output_dir)
-    last = folders.newest(output_dir, name)
-    if last is not None and last.can_go_on and not (arguments.fresh or arguments.smoke):
-        if last.identity == identity:
-            progress.say(f"going on with {shown(last.path)}")
-            return last
-        progress.say(f"{shown(last.path)} was interrupted, and the recipe has changed since: this is a new run")
+    anew = arguments.fresh or arguments.smoke
+    unfinished = [] if anew else [run for run in folders.find(output_dir, name) if run.can_go_on]
+    for run in unfinished:
+        if run.identity == identity:
+            progress.say(f"going on with {shown(run.path)}")
+            return run
+    if unfinished:
+        progress.say(f"{shown(unfinished[0].path)} did not finish and is of another recipe: this is a new run")
     return RunFolder.create(output_dir, name)
 
 
@@ -117,10 +119,11 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(diffusers|transformers|accelerate|torch|huggingface_hub)\b")
 
 
-def _tell(folder: RunFolder, progress: Progress) -> None:
+def _tell(folder: RunFolder, progress: Progress, *, again: bool) -> None:
     """The last words: where things are and what to do next."""
     rows = [("pictures", "samples/grid.png"), ("progress", "samples/progress.gif"), ("model", "model")]
     for name, inside in rows:
         if (folder.path / inside).exists():
             progress.result(f"{name:>9}  {folder.path / inside}")
-    progress.result(f"{'again':>9}  recipe run {folder.path}")
+    if again:
+        progress.result(f"{'again':>9}  recipe run {folder.path}")

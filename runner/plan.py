@@ -20,15 +20,15 @@ class Training:
     """The numbers of the training stage.
 
     Attributes:
-        steps: optimizer steps; images: pictures seen, repeats included.
+        steps: optimizer steps; images: pictures seen, repeats included. None while epochs of unknown size are asked.
         epochs: passes over the data, None while its size is unknown.
         parameters: those that learn.
         flops: of one optimizer step, forward and backward.
         memory: bytes by what holds them, of the training itself.
     """
 
-    steps: int
-    images: int
+    steps: int | None
+    images: int | None
     epochs: float | None
     parameters: int
     flops: int
@@ -87,6 +87,7 @@ def _checkpointed(values: dict[str, Any]) -> bool:
 
 def _training(values: dict[str, Any], counted: Count, pictures: int | None) -> Training:
     training = values["training"]
+    known = pictures is not None or not training["num_train_epochs"]
     work = Work.of(training, pictures or 1)
     weights = 4 * counted.parameters
     bytes_each = 2 if values["compute"]["mixed_precision"] != "fp32" else 4
@@ -100,7 +101,8 @@ def _training(values: dict[str, Any], counted: Count, pictures: int | None) -> T
     # A backward pass costs twice a forward pass.
     flops = 3 * counted.forward_flops * work.samples_per_step
     epochs = work.samples / pictures if pictures else None
-    return Training(work.steps, work.samples, epochs, counted.parameters, flops, memory)
+    steps, images = (work.steps, work.samples) if known else (None, None)
+    return Training(steps, images, epochs, counted.parameters, flops, memory)
 
 
 def _sampling_calls(values: dict[str, Any]) -> int | None:
@@ -119,10 +121,10 @@ def _files(values: dict[str, Any], training: Training | None) -> list[str]:
         files.append("samples/noise_preview.png")
     if training is not None:
         section = values["training"]
-        files += ["log.jsonl", f"checkpoints/step-{training.steps:06d}/", "model/"]
-        grids = training.steps // section["sample_steps"] if section["sample_steps"] else 0
-        if grids:
-            files += [f"samples/step-….png ({grids})", "samples/progress.gif"]
+        files += ["log.jsonl", "checkpoints/", "model/"]
+        every = section["sample_steps"]
+        if every is not None and (training.steps is None or training.steps >= every):
+            files += ["samples/step-….png", "samples/progress.gif"]
     if sampling is not None:
         files.append("samples/grid.png")
         if output["individual_images"]:
@@ -154,9 +156,12 @@ def render(plan: Plan) -> str:
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:
     epochs = f", {training.epochs:.1f} epochs" if training.epochs is not None else ""
+    seen = "steps known once the pictures are read"
+    if training.steps is not None:
+        seen = f"{training.steps:,} steps, {training.images:,} images seen"
     parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in training.memory.items() if size)
     return [
-        ("training", f"{training.steps:,} steps, {training.images:,} images seen{epochs}"),
+        ("training", f"{seen}{epochs}"),
         ("work", f"{training.flops / 1e12:.3g} TFLOP a step"),
         ("memory", f"{gibibytes(sum(training.memory.values()))} while training ({parts})"),
     ]

@@ -54,6 +54,10 @@ def settle(recipe: Recipe, *, offline: bool) -> Settled:
     problems = list(_precision_problems(recipe, values["compute"]))
     if problems:
         raise RecipeProblems(problems)
+    if "training" in values:
+        from runner.training.optimizers import require
+
+        require(values["training"]["optimizer"]["type"])
     portable_ids = {name: values[name]["id"] for name in ("data", "model") if "id" in values.get(name, {})}
     source = open_data(recipe, values, offline=offline) if "data" in values else None
     model = _model(recipe, values, source) if "model" in values else None

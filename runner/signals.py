@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from runner.errors import Interrupted
-from runner.progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,12 +21,10 @@ class Stop:
     `check` when it is safe to stop.
 
     Args:
-        progress: told when a signal has to wait.
         again: how to go on, the last words of every message.
     """
 
-    def __init__(self, progress: Progress, again: str) -> None:
-        self.progress = progress
+    def __init__(self, again: str) -> None:
         self.again = again
         self.requested: int | None = None
         self._defer = False
@@ -64,6 +62,7 @@ class Stop:
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
         first, self.requested = self.requested is None, signum
         if self._defer and first:
-            self.progress.say("stopping after this step; a second signal stops at once, without saving it")
+            with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
+                os.write(2, b"\nstopping after this step; a second signal stops at once, without saving it\n")
             return
         self.check()

@@ -37,9 +37,12 @@ def validate(arguments: Namespace) -> int:
             _, warnings = read(document(x))
             found += warnings
             if arguments.format == "text":
-                print(f"{shown(x)}: ok" + (f", {len(warnings)} warnings" if warnings else ""))
+                print(f"{shown(x)}: ok" + (f", warnings: {len(warnings)}" if warnings else ""))
         except RecipeProblems as error:
             found += error.problems
+            code = max(code, error.exit_code)
+        except UsageError as error:
+            print(f"recipe: {error}", file=sys.stderr)
             code = max(code, error.exit_code)
     if found or arguments.format == "json":
         print(render(found, arguments.format))

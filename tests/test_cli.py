@@ -64,6 +64,31 @@ def test_validate_checks_each_and_tells_the_worst(here, capsys):
     assert json.loads(capsys.readouterr().out)[0]["line"] == 3
 
 
+def test_validate_goes_on_after_a_file_that_is_not_there(here, capsys):
+    Path("bad.yaml").write_text("version: 1\nname: bad\ntraning: {}\n")
+    assert main(["validate", "gone.yaml", "bad.yaml"]) == 2
+    done = capsys.readouterr()
+    assert "there is no recipe" in done.err
+    assert "unknown key 'traning'" in done.out
+
+
+def test_a_folder_of_a_shipped_name_does_not_hide_it(here, capsys):
+    Path("quickstart").mkdir()
+    assert main(["validate", "quickstart"]) == 0
+
+
+def test_errors_of_a_run_in_json_are_events_on_stdout(here, capsys):
+    assert main(["run", "quickstart", "compute.device=cuda", "--format", "json"]) == 5
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("error", 5)
+
+
+def test_an_optimizer_without_its_package_is_named_before_anything_is_read(here, capsys):
+    assert main(["run", "quickstart", "training.optimizer.type=prodigy", "training.learning_rate=1"]) == 5
+    assert "pip install 'recipe[prodigy]'" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
 def test_a_missing_recipe_is_2_with_a_guess(here, capsys):
     assert main(["run", "quickstrat"]) == 2
     assert "quickstart" in capsys.readouterr().err

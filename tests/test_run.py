@@ -227,6 +227,23 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(here, name, code):
         assert torch.equal(tensor, tensors(run)[key]), key
 
 
+def test_an_interrupted_run_is_found_behind_a_later_one(here):
+    longer = ["training.max_train_steps=120", "training.sample_steps=null"]
+    process = start(here, *longer)
+    wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", process)
+    process.kill()
+    process.communicate()
+    assert recipe("run", "tiny.yaml") == 0
+    assert recipe("run", "tiny.yaml", *longer) == 0
+    assert names(here / "outputs" / "tiny") == ["001", "002", "latest"]
+    assert log(here / "outputs" / "tiny" / "001")[-1][0] == 120
+
+
+def test_training_alone_needs_no_sampling(here):
+    assert recipe("run", "tiny.yaml", "sampling=null", "training.sample_steps=null") == 0
+    assert names(here / "outputs" / "tiny" / "001" / "model") == ["README.md", "model_index.json", "scheduler", "unet"]
+
+
 def test_a_kill_loses_no_more_than_the_last_checkpoint(here):
     longer = ["training.max_train_steps=60", "training.checkpointing_steps=5", "training.sample_steps=null"]
     process = start(here, *longer)

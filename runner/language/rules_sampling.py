@@ -199,10 +199,10 @@ def eta_is_of_ddim(view: View) -> Iterator[Told]:
 @rule("trajectory")
 def trajectory_has_moments(view: View) -> Iterator[Told]:
     moments, steps = view.get("sampling.trajectory"), view.get("sampling.num_inference_steps")
-    if moments is not None and steps is not None and moments > steps:
+    if moments is not None and steps is not None and moments > steps + 1:
         yield Told(
             "sampling.trajectory",
-            f"a drawing of {steps} steps has no {moments} moments: all {steps} are shown",
+            f"a drawing of {steps} steps has no {moments} moments: all {steps + 1} are shown, the noise among them",
             "warning",
         )
 

@@ -57,6 +57,13 @@ def warmup_ends(view: View) -> Iterator[Told]:
         )
 
 
+@rule("sections")
+def grids_are_drawn_as_sampling_says(view: View) -> Iterator[Told]:
+    if view.get("training.sample_steps") is not None and not view.has("sampling"):
+        told = "grids are drawn as 'sampling:' says: add that section, or remove sample_steps"
+        yield Told("training.sample_steps", told)
+
+
 @rule("past-the-end")
 def intervals_come_round(view: View) -> Iterator[Told]:
     steps = view.get("training.max_train_steps")
@@ -178,6 +185,7 @@ def captions_need_a_text_model(view: View) -> Iterator[Told]:
 RULES: list[Rule] = [
     steps_or_epochs,
     warmup_ends,
+    grids_are_drawn_as_sampling_says,
     intervals_come_round,
     ema_begins,
     ema_bounds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -28,11 +29,7 @@ _FIXED_STEP = {"scale_parameter": False, "relative_step": False, "warmup_init": 
 
 
 def optimizer(section: dict[str, Any], parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
-    """The optimizer of a resolved `training.optimizer` section.
-
-    Raises:
-        EnvironmentFault: its package is not installed.
-    """
+    """The optimizer of a resolved `training.optimizer` section, whose package is there (`require`)."""
     kind = section["type"]
     options = {key: value for key, value in section.items() if key != "type"}
     if "betas" in options:
@@ -42,14 +39,16 @@ def optimizer(section: dict[str, Any], parameters: Iterable[nn.Parameter], learn
     if kind in ("adamw", "adam"):
         options["fused"] = torch.device(next(iter(parameters := list(parameters))).device).type in ("cpu", "cuda")
     module, name = _CLASSES[kind]
-    try:
-        cls = getattr(import_module(module), name)
-    except ImportError:
-        extra = _EXTRAS.get(kind, kind)
+    return getattr(import_module(module), name)(parameters, lr=learning_rate, **options)
+
+
+def require(kind: str) -> None:
+    """Raises EnvironmentFault if the package of an optimizer that needs an extra is not installed."""
+    package = _CLASSES[kind][0].split(".")[0]
+    if find_spec(package) is None:
         raise EnvironmentFault(
-            f"training.optimizer.type {kind} needs a package that is not installed: pip install 'recipe[{extra}]'"
-        ) from None
-    return cls(parameters, lr=learning_rate, **options)
+            f"training.optimizer.type {kind} needs a package that is not here: pip install 'recipe[{_EXTRAS[kind]}]'"
+        )
 
 
 def lr_scheduler(training: dict[str, Any], optimizer: Optimizer, steps: int) -> LambdaLR:

@@ -52,7 +52,7 @@ def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
         (["scheduler.rescale_betas_zero_snr=true", "scheduler.prediction_type=v_prediction"], "scheduler.rescale_betas_zero_snr", "zero terminal SNR has no effect on pictures drawn with timestep_spacing: leading: use trailing"),
         (["scheduler.clip_sample=false", "scheduler.clip_sample_range=2"], "scheduler.clip_sample_range", "clip_sample_range has no effect with clip_sample: false; it goes with clip_sample: true"),
         (["sampling.eta=0.5"], "sampling.eta", "eta has no effect with DDPM: it goes with sampling.scheduler: {type: DDIM}"),
-        (["sampling.trajectory=21"], "sampling.trajectory", "a drawing of 20 steps has no 21 moments: all 20 are shown"),
+        (["sampling.trajectory=22"], "sampling.trajectory", "a drawing of 20 steps has no 22 moments: all 21 are shown, the noise among them"),
         (["sampling.scheduler={type: DDIM, prediction_type: sample}"], "sampling.scheduler.prediction_type", "the model is trained with prediction_type: epsilon; drawing with sample gives wrong pictures: remove the line"),
         (["data.label_by=colour"], "data.label_by", "label_by has no effect: the model has no classes; give model.num_class_embeds: auto"),
         (["training.label_dropout_rate=0.2"], "training.label_dropout_rate", "label_dropout_rate has no effect: the model has no classes; give model.num_class_embeds: auto"),
