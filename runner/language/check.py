@@ -19,7 +19,7 @@ from runner.language.document import MOST_PROBLEMS, Document, Steps, dotted
 from runner.language.problems import Problem
 from runner.language.rules import broken_rules
 from runner.language.sentences import Finding, sentence
-from runner.language.unknown import MOST_UNKNOWN, unknown_key
+from runner.language.unknown import MOST_UNKNOWN, could_be, unknown_key
 
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\{\{.*\}\}")
 _BASE = "file:///"  # what the schema files' relative references are resolved against; nothing is opened by it
@@ -43,10 +43,13 @@ def check(document: Document) -> list[Problem]:
 def _uncertain(data: Any, found: list[Finding]) -> set[Steps]:
     """The places that rules must not rely on."""
     broken = {finding.path for finding in found}
-    # An unknown key, or a wrong type, makes its whole section uncertain.
-    broken |= {finding.path[:-1] for finding in found if finding.rule == "unknown-key" or finding.path[-1] == "type"}
+    # A wrong type makes its whole section uncertain; an unknown key only what it may have been meant for.
+    broken |= {finding.path[:-1] for finding in found if finding.path[-1] == "type"}
+    for finding in found:
+        if finding.rule == "unknown-key":
+            broken |= set(could_be(finding.path[:-1], str(finding.path[-1]), data))
     for key, value in data.items():
-        # So does a section that no schema has looked into: a scheduler whose model is not known.
+        # So is a section that no schema has looked into: a scheduler whose model is not known.
         if isinstance(value, dict) and not any(
             "additionalProperties" in p.schema for p in schemas.places_of((key,), data)
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from runner.language import schemas
@@ -26,6 +27,19 @@ def unknown_key(document: Document, data: Any, path: Steps, key: str) -> Finding
     on_command_line = document.mark(inner, key=True).source.is_command_line
     mend = _mend(path, key, data, _value(data, inner), on_command_line)
     return Finding(inner, "unknown-key", f"unknown key '{shown(key, 60)}'{where}{mend}", at_key=True)
+
+
+def could_be(path: Steps, key: str, data: Any) -> Iterator[Steps]:
+    """What an unknown key may have been meant for: keys that its mapping lacks, and its namesakes elsewhere."""
+    written = _value(data, path)
+    for name in schemas.properties(schemas.places_of(path, data)):
+        if not isinstance(written, dict) or name not in written:
+            yield (*path, name)
+    for section, places in schemas.sections():
+        keys = schemas.properties(places)
+        namesake = key if key in keys else alias(keys, key, None)
+        if namesake is not None:
+            yield (*section, namesake)
 
 
 def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -> str:
