@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from runner import __version__
 from runner.errors import RecipeError
@@ -35,72 +36,77 @@ a changed recipe is a new run."""
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="recipe",
         description="Run diffusion image models from a short YAML file: train, sample, share, repeat.",
         epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
-        formatter_class=raw,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"recipe {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show a traceback with an error")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _run_verb(verbs)
+    _data_verb(verbs)
+    _recipe_verbs(verbs)
+    _folders(_verb(verbs, "doctor", "check versions, devices, disk and the hub, with a mend for each fault"))
+    return parser
 
-    def verb(name: str, text: str, description: str = "", **formats: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(
-            name, help=text, description=description or text, parents=[common], formatter_class=raw, epilog=EXIT_CODES
-        )
-        if formats:
-            default, *others = formats["formats"].split()
-            sub.add_argument("--format", choices=[default, *others], default=default, help="how results are printed")
-        return sub
 
-    run = verb("run", "run a recipe", _RUN, formats="text json")
+def _verb(verbs: Any, name: str, text: str, formats: Sequence[str] = ("text", "json")) -> argparse.ArgumentParser:
+    """A verb with the options that all have; one without `formats` prints text only."""
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=text,
+        description=_RUN if name == "run" else text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXIT_CODES,
+    )
+    verb.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    if formats:
+        verb.add_argument("--format", choices=formats, default=formats[0], help="how results are printed")
+    return verb
+
+
+def _run_verb(verbs: Any) -> None:
+    run = _verb(verbs, "run", "run a recipe")
     _recipe_arguments(run)
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop before the first step")
     run.add_argument("--smoke", action="store_true", help="rehearse: the same code with toy data, model and counts")
     run.add_argument("--fresh", action="store_true", help="start anew, even where an interrupted run could go on")
-    run.add_argument("--offline", action="store_true", help="never ask the hub; use what is on this machine")
-    run.add_argument("--quiet", action="store_true", help="print results and warnings only")
-    _folders(run)
+    _running(run)
 
-    validate = verb("validate", "check recipes: no network, no model, no data", formats="text json github")
-    validate.add_argument("recipes", nargs="+", metavar="X", help="recipes to check")
 
-    show = verb("show", "print a recipe with every default filled in", formats="text json")
-    _recipe_arguments(show)
-
-    verb("ls", "list the shipped recipes", formats="text json")
-
-    cp = verb("cp", "copy a shipped recipe to a file of your own")
-    cp.add_argument("name", metavar="NAME", help="a shipped recipe, as recipe ls names it")
-    cp.add_argument("file", nargs="?", metavar="FILE", help="where to (NAME.yaml in this folder)")
-
-    diff = verb("diff", "what differs between two recipes, runs or pictures", formats="text json")
-    diff.add_argument("a", metavar="A")
-    diff.add_argument("b", metavar="B")
-
-    schema = verb("schema", "explain the recipe language, or one key of it", formats="text json")
-    schema.add_argument("key", nargs="?", default="", metavar="section.key", help="such as training or data.folder.id")
-
-    doctor = verb(
-        "doctor", "check versions, devices, disk and the hub, with a mend for each fault", formats="text json"
-    )
-    _folders(doctor)
-
-    data = verb("data", "look at a recipe's pictures before training", formats="text json")
+def _data_verb(verbs: Any) -> None:
+    data = _verb(verbs, "data", "look at a recipe's pictures before training")
     _recipe_arguments(data)
     data.add_argument("--export", metavar="DIR", help="write the pictures as PNG and metadata.jsonl")
-    data.add_argument("--offline", action="store_true", help="never ask the hub; use what is on this machine")
-    data.add_argument("--quiet", action="store_true", help="print results and warnings only")
-    _folders(data)
-    return parser
+    _running(data)
+
+
+def _recipe_verbs(verbs: Any) -> None:
+    """Those that only read recipes."""
+    validate = _verb(verbs, "validate", "check recipes: no network, no model, no data", ("text", "json", "github"))
+    validate.add_argument("recipes", nargs="+", metavar="X", help="recipes to check")
+    _recipe_arguments(_verb(verbs, "show", "print a recipe with every default filled in"))
+    _verb(verbs, "ls", "list the shipped recipes")
+    cp = _verb(verbs, "cp", "copy a shipped recipe to a file of your own", ())
+    cp.add_argument("name", metavar="NAME", help="a shipped recipe, as recipe ls names it")
+    cp.add_argument("file", nargs="?", metavar="FILE", help="where to (NAME.yaml in this folder)")
+    diff = _verb(verbs, "diff", "what differs between two recipes, runs or pictures")
+    diff.add_argument("a", metavar="A")
+    diff.add_argument("b", metavar="B")
+    schema = _verb(verbs, "schema", "explain the recipe language, or one key of it")
+    schema.add_argument("key", nargs="?", default="", metavar="section.key", help="such as training or data.folder.id")
 
 
 def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="X", help="a recipe's path or name, a run's folder, or a picture")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.batch_size=8")
+
+
+def _running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--offline", action="store_true", help="never ask the hub; use what is on this machine")
+    parser.add_argument("--quiet", action="store_true", help="print results and warnings only")
+    _folders(parser)
 
 
 def _folders(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,14 @@ def fresh_accelerate():
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
 def shared_data():
     """Real data beside the project, where there is some."""
     folder = ROOT.parent / "shared" / "data"

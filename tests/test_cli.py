@@ -12,13 +12,6 @@ from runner import cli, verbs
 from runner.cli import main
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
-
-
 def test_overrides_may_stand_between_options():
     words = ["run", "x.yaml", "a.b=1", "--quiet", "c=2", "--output-dir", "there", "d=3"]
     arguments = cli.parse(words)
@@ -140,9 +133,9 @@ def test_a_bug_of_ours_is_70_and_debug_shows_where(monkeypatch, capsys):
 
 
 def test_a_closed_pipe_is_141():
-    command = f"{sys.executable} -m runner schema | head -n 1; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m runner schema | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert done.stdout.splitlines()[-1] in ("0", "141")
+    assert done.stdout == "141\n"
     assert done.stderr == ""
 
 

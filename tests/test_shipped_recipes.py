@@ -10,13 +10,6 @@ NAMES = [name for name, _, _ in shipped_files.recipes()]
 OFFLINE = ["quickstart"]  # those whose data is at hand
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
-
-
 def test_they_are_these():
     assert NAMES == ["butterflies_ddpm", "flowers_ddpm", "folder_ddpm", "quickstart"]
 
