@@ -6,11 +6,21 @@ from typing import Any
 
 import diffusers
 
+from runner.language import schemas
+
+# The classes that may be built, by a recipe or by a model's folder: those that the schema names.
+SCHEDULERS = [f"{kind}Scheduler" for kind in schemas.read("scheduler/sampler.json")["properties"]["type"]["enum"]]
+
 
 def noise_scheduler(section: dict[str, Any]) -> Any:
     """The scheduler of a resolved `scheduler` section whose every option is given."""
     options = {key: value for key, value in section.items() if key != "type"}
     return _class(section["type"])(**options)
+
+
+def saved_scheduler(config: dict[str, Any]) -> Any:
+    """The scheduler of a saved configuration whose `_class_name` is one of SCHEDULERS."""
+    return _class(config["_class_name"].removesuffix("Scheduler")).from_config(config)
 
 
 def sampler(own: Any, section: dict[str, Any] | None) -> Any:

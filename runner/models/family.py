@@ -80,6 +80,26 @@ class Family(Protocol):
     facts: Facts
 
     @classmethod
+    def inspect(cls, folder: Path) -> Facts:
+        """The facts of a saved model, without its weights."""
+        ...
+
+    @classmethod
+    def skeleton(cls, facts: Facts) -> Any:
+        """The denoiser without memory for its weights: to count, and to compare files with."""
+        ...
+
+    @classmethod
+    def rehearse(cls, skeleton: Any, facts: Facts) -> Tensor:
+        """The skeleton's output for one picture."""
+        ...
+
+    @classmethod
+    def toy(cls, folder: Path) -> None:
+        """Saves a tiny model with random weights, which stands in for a pretrained one in a rehearsal."""
+        ...
+
+    @classmethod
     def build(cls, facts: Facts, *, device: torch.device, seed: int) -> Self:
         """The model on `device`: its folder's weights, or random ones that follow from `seed`."""
         ...

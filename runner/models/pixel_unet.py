@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from runner.data.batches import NO_CLASS, Batch
 from runner.diffusion.denoise import Tick, denoise
-from runner.diffusion.samplers import noise_scheduler, sampler
+from runner.diffusion.samplers import SCHEDULERS, noise_scheduler, sampler, saved_scheduler
 from runner.diffusion.schedules import DiscreteSchedule
+from runner.errors import ModelError
 from runner.models.family import Drawn, Facts, Moments, Request
-from runner.models.weights import load_part, read_config
+from runner.models.weights import load_part, read_config, read_labels
+from runner.shown import shown
 
 LABELS = "labels.json"
 
@@ -71,13 +73,17 @@ class PixelUNet:
         """The facts of a saved model: its configurations and class names, no weights.
 
         Raises:
-            ModelError: a file is missing, not JSON, or of another class.
+            ModelError: a file is missing, not JSON, of another class, or holds values that build no model.
         """
-        unet = read_config(folder / "unet" / "config.json", "UNet2DModel")
-        scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
-        labels = folder / LABELS
-        classes = json.loads(labels.read_text("utf-8")) if labels.is_file() else []
-        return Facts("pixel_unet", {"unet": unet, "scheduler": scheduler}, classes, folder)
+        unet = read_config(folder / "unet" / "config.json", ["UNet2DModel"])
+        scheduler = read_config(folder / "scheduler" / "scheduler_config.json", SCHEDULERS)
+        facts = Facts("pixel_unet", {"unet": unet, "scheduler": scheduler}, read_labels(folder / LABELS), folder)
+        try:
+            cls.skeleton(facts)
+            saved_scheduler(scheduler)
+        except Exception as error:  # diffusers raises nearly anything on values it cannot build from
+            raise ModelError(f"{shown(folder)} holds a configuration that builds no model ({shown(error)})") from None
+        return facts
 
     @classmethod
     def skeleton(cls, facts: Facts) -> UNet2DModel:
@@ -110,7 +116,7 @@ class PixelUNet:
     def build(cls, facts: Facts, *, device: torch.device, seed: int) -> Self:
         if facts.folder is not None:
             unet = load_part(UNet2DModel, facts.folder / "unet", cls.skeleton(facts))
-            scheduler = _saved_scheduler(facts)
+            scheduler = saved_scheduler(facts.configs["scheduler"])
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -193,10 +199,3 @@ class PixelUNet:
     def _images(self, latents: Tensor) -> list[Image.Image]:
         arrays = self.decode(latents).cpu().permute(0, 2, 3, 1).float().numpy()
         return [Image.fromarray(a) for a in (arrays * 255).round().astype("uint8")]
-
-
-def _saved_scheduler(facts: Facts) -> Any:
-    import diffusers
-
-    config = facts.configs["scheduler"]
-    return getattr(diffusers, config["_class_name"]).from_config(config)

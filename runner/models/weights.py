@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,40 @@ from runner.shown import shown
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def read_config(path: Path, class_name: str | None = None) -> dict[str, Any]:
+def read_config(path: Path, classes: Sequence[str]) -> dict[str, Any]:
     """A part's configuration.
 
     Raises:
-        ModelError: the file is missing, is not a JSON object, or names another class than `class_name`.
+        ModelError: the file is missing, is not a JSON object, or is of none of these classes.
     """
-    where = shown(path)
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{where} is missing: model.id must be a folder in diffusers' layout") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{where} cannot be read as JSON ({shown(error)}): get the model's folder again") from None
+    config = _json(path)
     if not isinstance(config, dict) or "_class_name" not in config:
-        raise ModelError(f"{where} is not a configuration of diffusers: it names no _class_name")
-    if class_name is not None and config["_class_name"] != class_name:
+        raise ModelError(f"{shown(path)} is not a configuration of diffusers: it names no _class_name")
+    if config["_class_name"] not in classes:
         found = shown(config["_class_name"])
-        raise ModelError(f"{where} is a {found}, and this version of recipe draws from a {class_name} only")
+        raise ModelError(f"{shown(path)} is of class {found}: this version of recipe reads {', '.join(classes)}")
     return config
+
+
+def read_labels(path: Path) -> list[str]:
+    """The class names beside a class-conditional model; none where there is no such file.
+
+    Raises:
+        ModelError: it is not a JSON list of texts.
+    """
+    labels = _json(path) if path.is_file() else []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ModelError(f"{shown(path)} is not a list of class names: get the model's folder again")
+    return labels
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{shown(path)} is missing: model.id must be a folder in diffusers' layout") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{shown(path)} is no readable JSON ({shown(error)}): get the model's folder again") from None
 
 
 def load_part(cls: Any, folder: Path, skeleton: nn.Module) -> Any:

@@ -141,6 +141,27 @@ def test_a_cut_file_and_a_wrong_class_are_named(tmp_path):
     config.write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     with pytest.raises(ModelError, match="UNet2DConditionModel"):
         PixelUNet.inspect(tmp_path)
+    for values in ({"block_out_channels": "wide"}, {"down_block_types": ["os"]}):
+        broken = {"_class_name": "UNet2DModel", **values}
+        config.write_text(json.dumps(broken))
+        with pytest.raises(ModelError, match="builds no model"):
+            PixelUNet.inspect(tmp_path)
     config.unlink()
     with pytest.raises(ModelError, match="missing"):
+        PixelUNet.inspect(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["DiffusionPipeline", "UNet2DModel", "os", "CogVideoXDPMScheduler"])
+def test_a_scheduler_outside_the_list_is_not_built(tmp_path, name):
+    build().save(tmp_path)
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(ModelError, match=f"is of class {name}"):
+        PixelUNet.inspect(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{}", '["rose"', "\xff"])
+def test_broken_class_names_are_named(tmp_path, text):
+    build().save(tmp_path)
+    (tmp_path / "labels.json").write_text(text, "latin-1")
+    with pytest.raises(ModelError, match=r"labels\.json"):
         PixelUNet.inspect(tmp_path)
