@@ -20,17 +20,16 @@ def document(x: str) -> Document:
         RecipeProblems: its text is not a recipe's.
     """
     path = Path(x)
-    if path.is_dir():
-        settled = path / "settled.yaml"
-        if not settled.is_file() and (shipped := shipped_files.find(x)) is not None:
-            return load(shipped)
-        if not settled.is_file():
-            raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
+    settled = path / "settled.yaml"
+    if settled.is_file():
         return load(settled)
-    if path.is_file() and png.is_png(path):
-        return _in_picture(path)
-    shipped = None if path.exists() else shipped_files.find(x)
-    return load(shipped or path)
+    if path.is_file():
+        return _in_picture(path) if png.is_png(path) else load(path)
+    if (shipped := shipped_files.find(x)) is not None:
+        return load(shipped)
+    if path.is_dir():
+        raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
+    return load(path)
 
 
 def _in_picture(path: Path) -> Document:

@@ -35,12 +35,10 @@ sampling: {num_images: 3, batch_size: 2, num_inference_steps: 3, noise_preview: 
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A working directory with the tiny recipe and a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    return tmp_path
+def here(here):
+    """The working directory holds the tiny recipe."""
+    (here / "tiny.yaml").write_text(TINY)
+    return here
 
 
 def recipe(*arguments):
@@ -178,6 +176,14 @@ def test_smoke_rehearses_without_touching_the_real_runs(here):
     assert names(here / "outputs") == ["tiny-smoke"]
 
 
+def test_smoke_needs_no_pretrained_model(here):
+    sample = "version: 1\nname: drawn\nmodel: {type: pretrained, id: ./not/here}\nsampling: {num_images: 30}\n"
+    (here / "draw.yaml").write_text(sample)
+    assert recipe("run", "draw.yaml", "--smoke") == 0
+    assert len(list((here / "outputs" / "drawn-smoke" / "001" / "samples").glob("0*.png"))) == 4
+    assert recipe("run", "draw.yaml") == 4
+
+
 def test_a_changed_recipe_is_a_new_run_and_a_finished_one_is_repeated(here):
     assert recipe("run", "tiny.yaml") == 0
     assert recipe("run", "tiny.yaml") == 0
@@ -255,6 +261,23 @@ def test_a_kill_loses_no_more_than_the_last_checkpoint(here):
     first, second = (here / "outputs" / "tiny" / number for number in ("001", "002"))
     assert log(first) == log(second)
     assert (first / "samples" / "grid.png").read_bytes() == (second / "samples" / "grid.png").read_bytes()
+
+
+def test_a_run_does_not_go_on_with_other_pictures(here, capsys):
+    (here / "mine").mkdir()
+    for i in range(6):
+        Image.new("RGB", (20, 20), (40 * i, 99, 200)).save(here / "mine" / f"{i}.png")
+    longer = ["data.type=folder", "data.id=./mine", "training.max_train_steps=120", "training.sample_steps=null"]
+    process = start(here, *longer)
+    wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", process)
+    process.kill()
+    process.communicate()
+    (here / "mine" / "3.png").rename(here / "away.png")
+    assert recipe("run", "tiny.yaml", *longer) == 3
+    assert "not those that the run began with" in capsys.readouterr().err
+    (here / "away.png").rename(here / "mine" / "3.png")
+    assert recipe("run", "tiny.yaml", *longer) == 0
+    assert names(here / "outputs" / "tiny") == ["001", "latest"]
 
 
 def test_damage_in_every_checkpoint_ends_with_7(here, capsys):

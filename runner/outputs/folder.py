@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import EnvironmentFault, Refused, UsageError
+from runner.errors import DataError, EnvironmentFault, Refused, UsageError
 from runner.outputs import lock, log
 from runner.outputs.files import faults, sync_folder, write_bytes
 from runner.outputs.record import Record
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.")  # what Windows cannot store
 _NUMBER = re.compile(r"[0-9]{3,}")
 _LATEST = "latest"
-_NOT_THE_RECIPES_FAULT = {EnvironmentFault.exit_code, 70}
+_NOT_THE_RECIPES_FAULT = {DataError.exit_code, EnvironmentFault.exit_code, 70}
 
 
 class RunFolder:
@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the same command goes on with this run: it was cut off, or the machine failed it."""
+        """Whether the same command goes on with this run: it was cut off, or the machine or the data failed it."""
         return self.state == "interrupted" or (
             self.state == "failed" and self.record.read().get("exit_code") in _NOT_THE_RECIPES_FAULT
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from runner.errors import CheckpointError, EnvironmentFault
@@ -56,10 +57,10 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
             shutil.rmtree(final)
         draft.rename(final)
         _sync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk by its own class
         shutil.rmtree(draft, ignore_errors=True)
         raise EnvironmentFault(
-            f"the checkpoint of step {checkpoint.step} could not be written to {shown(folder)} ({error.strerror}): "
+            f"the checkpoint of step {checkpoint.step} could not be written to {shown(folder)} ({shown(error)}): "
             "make room or mend the folder, then run the same command again to go on"
         ) from None
     if limit is not None:

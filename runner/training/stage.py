@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from runner.data.batches import Batches, Work
 from runner.data.cache import Pictures
 from runner.diffusion.objectives import denoise
-from runner.errors import CheckpointError, Interrupted
+from runner.errors import CheckpointError, DataError, Interrupted
 from runner.methods.full import attach
 from runner.models.family import Family
 from runner.outputs.folder import RunFolder
@@ -23,6 +23,8 @@ from runner.progress import Bar, Progress, Smoothed, memory
 from runner.signals import Stop
 from runner.training import checkpoints
 from runner.training.loop import Logged, Trainer, train
+
+_DATA = "data_fingerprint"  # what a checkpoint's values call it
 
 
 def run_training(
@@ -51,6 +53,7 @@ def run_training(
         draw_grid: draws and keeps the grid of a step; may raise Interrupted.
 
     Raises:
+        CheckpointError: no checkpoint is whole. DataError: the pictures changed since the run was stopped.
         Diverged, EnvironmentFault: as the loop and the checkpoints say.
         Interrupted: after a checkpoint was written.
     """
@@ -60,7 +63,7 @@ def run_training(
         for part in family.parts.values():
             cast(Any, part).enable_gradient_checkpointing()
     trainer = Trainer(family, attach(family, values.get("freeze", [])), training, accelerator, work.steps)
-    keeper = _Keeper(training, work, folder, progress, stop, has_grid, draw_grid)
+    keeper = _Keeper(training, work, pictures.fingerprint, folder, progress, stop, has_grid, draw_grid)
     keeper.resume(trainer)
     batches = Batches(
         pictures,
@@ -89,6 +92,7 @@ class _Keeper:
 
     training: dict[str, Any]
     work: Work
+    data: str
     folder: RunFolder
     progress: Progress
     stop: Stop
@@ -113,6 +117,10 @@ class _Keeper:
         if checkpoint is None:
             self.folder.trim_log(0)
             return
+        if checkpoint.values.pop(_DATA) != self.data:
+            raise DataError(
+                "the pictures are not those that the run began with: put them back, or start anew with --fresh"
+            )
         trainer.restore(checkpoint)
         self.saved = trainer.step
         self.folder.trim_log(trainer.step)
@@ -165,7 +173,9 @@ class _Keeper:
         return every is not None and step > 0 and step % every == 0
 
     def _save(self, trainer: Trainer) -> None:
-        checkpoints.save(self.checkpoints, trainer.checkpoint(), self.training["checkpoints_total_limit"])
+        checkpoint = trainer.checkpoint()
+        checkpoint.values[_DATA] = self.data
+        checkpoints.save(self.checkpoints, checkpoint, self.training["checkpoints_total_limit"])
         self.saved = trainer.step
 
     def _grid(self, trainer: Trainer) -> None:

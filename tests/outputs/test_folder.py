@@ -218,7 +218,8 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "state", "goes_on"), [(8, "failed", False), (5, "failed", True), (130, "interrupted", True)]
+    ("code", "state", "goes_on"),
+    [(8, "failed", False), (4, "failed", False), (3, "failed", True), (5, "failed", True), (130, "interrupted", True)],
 )
 def test_how_a_run_ended_decides_whether_it_goes_on(tmp_path: Path, code: int, state: str, goes_on: bool) -> None:
     run = RunFolder.create(tmp_path, "rose")

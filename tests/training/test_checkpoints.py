@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from runner.errors import CheckpointError, EnvironmentFault
 from runner.training import checkpoints
@@ -52,13 +53,20 @@ def test_damage_is_found_and_the_older_one_is_taken(tmp_path, file, damage):
     assert len(damaged) == 1
 
 
-def test_a_full_disk_leaves_the_older_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        ("_sync", OSError(errno.ENOSPC, "No space left on device")),
+        ("save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+    ],
+)
+def test_a_full_disk_leaves_the_older_one(tmp_path, monkeypatch, where, fault):
     checkpoints.save(tmp_path, checkpoint(1), 1)
 
     def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise fault
 
-    monkeypatch.setattr(checkpoints, "_sync", full)
+    monkeypatch.setattr(checkpoints, where, full)
     with pytest.raises(EnvironmentFault, match="No space left"):
         checkpoints.save(tmp_path, checkpoint(2), 1)
     assert names(tmp_path) == ["step-000001"]
