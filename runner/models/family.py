@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from PIL import Image
@@ -14,6 +14,49 @@ from torch import Tensor, nn
 from runner.data.batches import Batch
 from runner.diffusion.denoise import Tick
 from runner.diffusion.schedules import Schedule
+from runner.models.files import Files
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+
+COMMON = frozenset({"num_images", "batch_size", "num_inference_steps", "seed", "seeds", "scheduler", "matrix"})
+"""The keys of `sampling` that mean something to every family."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where one part of a saved model comes from.
+
+    Attributes:
+        cls: its class, one that the family allows, such as UNet2DConditionModel.
+        files: what holds it.
+        folder: its folder below the root of `files`, '' for the root itself.
+        names: the files that loading it needs, relative to the root.
+        variant: fp16 for unet/diffusion_pytorch_model.fp16.safetensors; None for the plain names.
+    """
+
+    cls: str
+    files: Files
+    folder: str
+    names: tuple[str, ...]
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An embedding or a LoRA laid over a model.
+
+    Attributes:
+        files, name: the file that holds it.
+        token: the word that calls an embedding; None for a LoRA, or where the file's own is taken.
+        weight: how strongly a LoRA works.
+    """
+
+    files: Files
+    name: str
+    token: str | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,13 +67,22 @@ class Facts:
         family: the file under runner/models/ that builds it.
         configs: the constructor arguments of each part, by part name.
         classes: the class names that it was told about, in the order of their embeddings.
-        folder: where its weights lie; None for random weights.
+        parts: where its weights lie, by part name; empty for random weights.
+        pipeline: the class that model_index.json names, '' for random weights.
+        options: the plain values of model_index.json, such as force_zeros_for_empty_prompt.
+        checkpoint: the single file that holds the weights of the parts which name no weights themselves.
+        embeddings, loras: what is laid over it.
     """
 
     family: str
     configs: dict[str, dict[str, Any]]
     classes: list[str] = field(default_factory=list)
-    folder: Path | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+    pipeline: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Part | None = None
+    embeddings: tuple[Extra, ...] = ()
+    loras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,49 +101,83 @@ class Request:
     """Pictures to draw together.
 
     Attributes:
+        sampling: the settled `sampling` section, with one value for each key of its matrix.
+        prompts: each is drawn `copies` times in a row; empty for models without text.
         labels: a class index per picture, or None.
-        num_inference_steps, guidance_scale, eta: as in the recipe's `sampling`.
-        scheduler: the resolved `sampling.scheduler`, or None for the model's own.
-        moments: how many moments of the denoising to keep as pictures, 0 for none.
+        image, mask_image: the picture to start from and the part of it to repaint (white), or None.
+        latents: what a base model handed on, one row per picture, for a refiner to end; else None.
     """
 
-    labels: list[int] | None
-    num_inference_steps: int
-    guidance_scale: float
-    eta: float
-    scheduler: dict[str, Any] | None
-    moments: int = 0
+    sampling: dict[str, Any]
+    prompts: tuple[str, ...] = ()
+    copies: int = 1
+    labels: list[int] | None = None
+    image: Image.Image | None = None
+    mask_image: Image.Image | None = None
+    latents: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures in the order asked for, and for each the kept moments of its denoising, noise first."""
+    """Pictures in the order asked for.
+
+    Attributes:
+        images: empty where `latents` are handed on instead, (B, C, h, w).
+        moments: for each picture the kept moments of its denoising, noise first.
+        withheld: the places of pictures that the safety checker made black.
+    """
 
     images: list[Image.Image]
-    moments: list[list[Image.Image]]
+    moments: list[list[Image.Image]] = field(default_factory=list)
+    withheld: tuple[int, ...] = ()
+    latents: Tensor | None = None
+
+
+class Misfit(NamedTuple):
+    """A key of `sampling` (steps with dots, as 'scheduler.type') that does not fit the model: rule name, sentence."""
+
+    key: str
+    rule: str
+    message: str
 
 
 class Family(Protocol):
-    """A model that can be trained and drawn from."""
+    """A model that can be drawn from."""
+
+    KEYS: ClassVar[frozenset[str]]
+    """The keys of a recipe's `sampling` that mean something to this family."""
 
     parts: dict[str, nn.Module]
-    schedule: Schedule
-    sample_shape: tuple[int, ...]
     facts: Facts
 
     @classmethod
-    def inspect(cls, folder: Path) -> Facts:
-        """The facts of a saved model, without its weights."""
+    def inspect(cls, files: Files, *, variant: str | None, allow_pickle: bool) -> Facts:
+        """The facts of a saved model, without its weights.
+
+        Raises:
+            ModelError: a file is missing, broken, of another class, or describes no model that can be built.
+            Refused: only pickles hold its weights and they are not allowed.
+        """
         ...
 
     @classmethod
-    def skeleton(cls, facts: Facts) -> Any:
-        """The denoiser without memory for its weights: to count, and to compare files with."""
+    def defaults(cls, facts: Facts, sampling: dict[str, Any]) -> dict[str, Any]:
+        """A value for each key of this `sampling` section that is `auto`: what diffusers' own pipeline takes."""
         ...
 
     @classmethod
-    def rehearse(cls, skeleton: Any, facts: Facts) -> Tensor:
-        """The skeleton's output for one picture."""
+    def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+        """What of a settled `sampling` section this model cannot do."""
+        ...
+
+    @classmethod
+    def skeletons(cls, facts: Facts) -> dict[str, nn.Module]:
+        """Its parts without memory for their weights (torch's meta device), the denoiser first."""
+        ...
+
+    @classmethod
+    def rehearse(cls, denoiser: Any, facts: Facts, sampling: dict[str, Any] | None) -> Tensor:
+        """The denoiser's output for one picture of the size that `sampling` asks for, on the denoiser's device."""
         ...
 
     @classmethod
@@ -100,9 +186,38 @@ class Family(Protocol):
         ...
 
     @classmethod
-    def build(cls, facts: Facts, *, device: torch.device, seed: int) -> Self:
-        """The model on `device`: its folder's weights, or random ones that follow from `seed`."""
+    def build(
+        cls, facts: Facts, *, device: torch.device, seed: int, compute: dict[str, Any], progress: Progress
+    ) -> Self:
+        """The model on `device`: its files' weights (downloaded where needed), or random ones that follow from `seed`.
+
+        Args:
+            compute: the settled section: number format, offloading, slicing.
+
+        Raises:
+            ModelError: a file is damaged, lacks tensors, has surplus ones, or holds NaN.
+            EnvironmentFault: the hub, the disk or the memory.
+        """
         ...
+
+    def calls(self, request: Request) -> int:
+        """How often `draw` ticks for one request: some samplers take two steps in one, img2img skips some."""
+        ...
+
+    def notices(self, request: Request) -> list[str]:
+        """What a person should know before this is drawn: words of a prompt that are cut off."""
+        ...
+
+    def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
+        """One picture per generator; `tick` is called after each denoising step."""
+        ...
+
+
+class Trainable(Family, Protocol):
+    """A family that can learn as well."""
+
+    schedule: Schedule
+    sample_shape: tuple[int, ...]
 
     def encode(self, pixels: Tensor) -> Moments:
         """uint8 pixels (B, 3, H, W) as what the denoiser works on."""
@@ -118,14 +233,6 @@ class Family(Protocol):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """The denoiser's output at timesteps t (B,)."""
-        ...
-
-    def calls(self, request: Request) -> int:
-        """How many denoising steps `draw` makes for one request: some samplers take two a step."""
-        ...
-
-    def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
-        """One picture per generator; `tick` is called after each denoising step."""
         ...
 
     def save(self, folder: Path) -> None:
