@@ -21,8 +21,9 @@ from runner.data import columns, parquet, splits
 from runner.data.decode import BadPicture, open_picture
 from runner.data.parquet import ParquetRows
 from runner.data.repository import Repository, commit
-from runner.data.source import Entry, Item, Source, is_hub_id
+from runner.data.source import Entry, Item, Source
 from runner.errors import DataError
+from runner.hub.ids import is_hub_id
 from runner.shown import shown
 
 if TYPE_CHECKING:

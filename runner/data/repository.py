@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,13 @@ from datasets import DatasetBuilder, IterableDataset, load_dataset_builder
 from datasets.utils.file_utils import xopen
 from huggingface_hub import DatasetCard, HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
-from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-from huggingface_hub.utils import logging as hub_logging
 
 from runner.data import parquet
 from runner.data.card import check_card
-from runner.data.hub_faults import fault
 from runner.data.workers import in_order
-from runner.errors import DataError, EnvironmentFault, RecipeError, Refused
+from runner.errors import DataError, EnvironmentFault, Refused
+from runner.hub.faults import Asked, reading
+from runner.hub.quiet import quiet
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def commit(id: str, revision: str | None, *, offline: bool) -> str:
         EnvironmentFault: the hub cannot be reached; offline: the data set is not on this machine.
     """
     _quiet()
-    with _hub(id, revision):
+    with reading(_asked(id, revision)):
         if offline or constants.HF_HUB_OFFLINE:
             return _snapshot(id, revision).name
         sha = str(HfApi().dataset_info(id, revision=revision, timeout=_TIMEOUT).sha)
@@ -92,7 +91,7 @@ class Repository:
         _quiet()
         self.id, self.revision = id, revision
         self.local = offline or constants.HF_HUB_OFFLINE
-        with _hub(id, revision):
+        with reading(_asked(id, revision)):
             if self.local:
                 folder = _snapshot(id, revision)
                 self.commit, self.place = folder.name, f"{folder}/"
@@ -137,7 +136,7 @@ class Repository:
 
     def reading(self) -> AbstractContextManager[None]:
         """A context that turns what the hub's libraries raise into faults of this data set."""
-        return _hub(self.id, self.revision)
+        return reading(_asked(self.id, self.revision))
 
     def name_damage(self, wanted: list[str]) -> None:
         """Look for the file that makes reading the splits `wanted` fail.
@@ -204,14 +203,8 @@ def _kind(builder: DatasetBuilder) -> str:
     return next((m.split(".")[2] for m in modules if m.startswith("datasets.packaged_modules.")), "unknown")
 
 
-@contextmanager
-def _hub(id: str, revision: str | None) -> Iterator[None]:
-    try:
-        yield
-    except RecipeError:
-        raise
-    except Exception as error:
-        raise fault(error, id, revision) from error
+def _asked(id: str, revision: str | None) -> Asked:
+    return Asked("data set", id, "data.id", revision)
 
 
 def _quiet() -> None:
@@ -219,5 +212,4 @@ def _quiet() -> None:
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL + 1)
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    disable_progress_bars()
-    hub_logging.set_verbosity(logging.CRITICAL + 1)
+    quiet()

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.fake_hub import COMMIT, ERRORS, serve
 from tests.data.test_parquet import flowers, png
+from tests.fake_hub import COMMIT, ERRORS, serve
 
 BASE = {"type": "hub", "config": None, "split": "train", "revision": None, "streaming": False}
 BASE |= {"image_column": None, "caption_column": None, "label_column": None}

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from runner.data.folder import Folder
-from runner.data.source import Item, Listed, as_path, is_hub_id, open_source
+from runner.data.source import Item, Listed, open_source
 from runner.errors import DataError, EnvironmentFault, Refused
+from runner.hub.ids import as_path, is_hub_id
 
 
 @pytest.mark.parametrize("id", ["./x", "../x", "/x", "~/x", ".", "..", "~", "./gone/a/b"])
