@@ -8,7 +8,9 @@ _BARE = {"rate", "memory"}  # facts whose value says what it is: "45.1 images/s"
 
 
 def gibibytes(size: float) -> str:
-    """`size` bytes for people: "812 MiB", "1.2 GiB"."""
+    """`size` bytes for people: "1,024 bytes", "812 MiB", "1.2 GiB"."""
+    if abs(size) < 2**20:
+        return f"{size:,.0f} bytes"
     return f"{size / 2**20:.0f} MiB" if size < 1000 * 2**20 else f"{size / 2**30:.1f} GiB"
 
 
@@ -45,7 +47,9 @@ class Tally:
         return max(0, self.total - self.done) * (time.monotonic() - self._paced) / paced
 
     def counted(self) -> str:
-        """step 120/1,000"""
+        """step 120/1,000; of bytes 1.2 GiB of 3.4 GiB"""
+        if self.unit == "byte":
+            return gibibytes(self.done) + ("" if self.total is None else f" of {gibibytes(self.total)}")
         total = "" if self.total is None else f"{self.total:,}"
         return f"{self.unit} {self.done:{max(len(total), 1)},}" + (f"/{total}" if total else "")
 
@@ -65,4 +69,7 @@ class Tally:
         of = f"{self.done:,} of " if short else ""
         units = self.unit if total == 1 else f"{self.unit}s"
         title = f"{self.title}: " if self.title else ""
+        if self.unit == "byte":
+            amount = f"{gibibytes(self.done)} of {gibibytes(total)}" if short else gibibytes(total)
+            return "  ".join([f"{title}{amount} in {clock(self.elapsed())}", *self.beside()])
         return "  ".join([f"{title}{of}{total:,} {units} in {clock(self.elapsed())}", *self.beside()])

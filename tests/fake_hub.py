@@ -1,4 +1,8 @@
-"""A tiny Hugging Face hub: enough of its API for huggingface_hub and datasets, served from a dictionary."""
+"""A tiny Hugging Face hub: enough of its API for huggingface_hub and datasets, served from a dictionary.
+
+The same repositories are data sets (/datasets/…) and models. Weight files are stored as git's large files: the hub lists
+their sha256.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +33,15 @@ ERRORS = {
 
 Files = dict[str, bytes]
 
+Trouble = dict[tuple[str, str], str]
+"""(id, path) -> what goes wrong: 'cut' hangs up once after half the file, 'stuck' never sends more than that half,
+'flipped' sends another last byte."""
+
 
 class _Hub(BaseHTTPRequestHandler):
     repositories: dict[str, Files]
+    trouble: Trouble
+    asked: list[str]
 
     def log_message(self, *_: object) -> None:
         pass
@@ -48,7 +58,8 @@ class _Hub(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes = b"") -> None:
         path = unquote(urlsplit(self.path).path)
-        match = re.match(r"(?:/api)?/datasets/([^/]+/[^/]+)(?:/(\w+(?:-\w+)?)/([^/]+)(?:/(.*))?)?$", path)
+        self.asked.append(f"{self.command} {self.path}")
+        match = re.match(r"(?:/api)?/?(?:datasets/|models/)?([^/]+/[^/]+)(?:/(\w+(?:-\w+)?)/([^/]+)(?:/(.*))?)?$", path)
         if match is None:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
         id, action, revision, rest = match.groups()
@@ -61,7 +72,7 @@ class _Hub(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
         files = self.repositories[id]
         if action == "resolve":
-            return self._file(files.get(rest))
+            return self._file(id, rest, files.get(rest))
         if action == "tree":
             return self._json(_entries(files, rest or "", "recursive=true" in self.path.lower()))
         if action == "paths-info":
@@ -72,17 +83,38 @@ class _Hub(BaseHTTPRequestHandler):
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _file(self, data: bytes | None) -> None:
+    def _file(self, id: str, path: str, data: bytes | None) -> None:
         headers = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if data is None:
             return self._send(404, b"", headers | {"X-Error-Code": "EntryNotFound"})
-        headers["ETag"] = f'"{_oid(data)}"'
+        headers["ETag"] = f'"{_sha256(data) if _is_large(path) else _oid(data)}"'
+        trouble = self.trouble.get((id, path)) if self.command == "GET" else None
+        if trouble == "flipped":
+            data = data[:-1] + bytes([data[-1] ^ 1])
         wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if trouble == "cut":
+            del self.trouble[id, path]
+            return self._cut(data, headers, len(data) // 2)
+        if trouble == "stuck":
+            start = int(wanted[1]) if wanted else 0
+            if start:
+                headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            return self._cut(data[start:], headers, max(0, len(data) // 2 - start), 206 if start else 200)
         if wanted is None:
             return self._send(200, data, headers)
         start, end = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
         headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
         return self._send(206, data[start : end + 1], headers)
+
+    def _cut(self, data: bytes, headers: dict[str, str], count: int, status: int = 200) -> None:
+        """Promise all of `data` and hang up after `count` bytes."""
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data[:count])
+        self.wfile.flush()
+        self.close_connection = True
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -96,6 +128,19 @@ class _Hub(BaseHTTPRequestHandler):
 
 def _oid(data: bytes) -> str:
     return hashlib.sha1(data).hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _is_large(path: str) -> bool:
+    return path.endswith((".safetensors", ".bin", ".ckpt"))
+
+
+def _sibling(path: str, data: bytes) -> dict:
+    large = {"size": len(data), "sha256": _sha256(data), "pointerSize": 134}
+    return {"rfilename": path, "size": len(data), "blobId": _oid(data)} | ({"lfs": large} if _is_large(path) else {})
 
 
 def _entries(files: Files, folder: str, recursive: bool) -> list[dict]:
@@ -118,7 +163,7 @@ def _info(id: str, files: Files) -> dict:
     match = re.match(rb"---\n(.*?)\n---", files.get("README.md", b""), re.DOTALL)
     if match is not None:
         card = yaml.safe_load(match[1])
-    siblings = [{"rfilename": path} for path in files]
+    siblings = [_sibling(path, data) for path, data in files.items()]
     return {
         "id": id,
         "sha": COMMIT,
@@ -134,9 +179,12 @@ def _info(id: str, files: Files) -> dict:
 
 
 @contextmanager
-def serve(repositories: dict[str, Files]) -> Iterator[str]:
-    """Serve `repositories` (id -> path -> bytes) and yield the address."""
-    handler = type("Handler", (_Hub,), {"repositories": repositories, "protocol_version": "HTTP/1.1"})
+def serve(
+    repositories: dict[str, Files], trouble: Trouble | None = None, asked: list[str] | None = None
+) -> Iterator[str]:
+    """Serve `repositories` (id -> path -> bytes) and yield the address; `asked` collects the requests."""
+    members = {"repositories": repositories, "trouble": trouble or {}, "asked": [] if asked is None else asked}
+    handler = type("Handler", (_Hub,), {**members, "protocol_version": "HTTP/1.1"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import constants
+
+from runner.errors import EnvironmentFault, ModelError, RecipeError, Refused
+from runner.hub.cache import snapshot, storage
+from runner.hub.download import download
+from runner.hub.faults import Asked
+from runner.hub.ids import as_path, is_hub_id
+from runner.hub.listing import Entry, listing, read
+from runner.shown import shown
+
 if TYPE_CHECKING:
     from runner.progress import Progress
+
+_LARGEST_JSON = 2**24  # bytes; the index of the largest sharded model has some hundred thousand
+_DEPTH = 3  # folders below the root: a part's weights lie one deep
 
 
 class Files(ABC):
@@ -29,6 +44,17 @@ class Files(ABC):
         """Where a file lies on this machine; None where `fetch` would download it."""
 
     @abstractmethod
+    def fetch(self, names: Sequence[str], progress: Progress) -> Path:
+        """The root of a folder that holds these files, downloaded where they are not here yet.
+
+        Raises:
+            ModelError, EnvironmentFault: as the hub answers; a damaged download.
+        """
+
+    @abstractmethod
+    def lacks(self, name: str) -> RecipeError:
+        """The fault to raise where a file that must be there is not among `sizes`."""
+
     def json(self, name: str) -> Any:
         """A small JSON file's value; nothing stays on this machine that was not there.
 
@@ -36,11 +62,198 @@ class Files(ABC):
             ModelError: it is missing or no JSON.
             EnvironmentFault: the hub cannot be asked.
         """
+        if name not in self.sizes:
+            raise self.lacks(name)
+        if (self.sizes[name] or 0) > _LARGEST_JSON:
+            raise ModelError(f"{self.title(name)} is over {_LARGEST_JSON:,} bytes: too large to describe a model")
+        try:
+            return json.loads(self._bytes(name))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelError(f"{self.title(name)} is no readable JSON ({shown(error)}): get the file again") from None
 
-    @abstractmethod
+    def title(self, name: str) -> str:
+        """What sentences call a file."""
+        return shown(f"{self.origin}/{name}")
+
+    def _bytes(self, name: str) -> bytes:
+        path = self.at(name)
+        if path is None:
+            raise self.lacks(name)
+        return path.read_bytes()
+
+
+class Folder(Files):
+    """A folder of this machine. Links that leave it are not followed, but for the hub cache's own to its blobs."""
+
+    revision = None
+
+    def __init__(self, root: Path) -> None:
+        self.origin, self._root = str(root), root
+        self._inside = _own_places(root)
+        self._leaving: set[str] = set()
+        self.sizes = dict(self._walk(root, _DEPTH))
+
+    def _walk(self, folder: Path, depth: int) -> Iterator[tuple[str, int]]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            name = path.relative_to(self._root).as_posix()
+            if entry.is_symlink() and not any(path.resolve().is_relative_to(place) for place in self._inside):
+                self._leaving.add(name)
+            elif entry.is_file():
+                yield name, entry.stat().st_size
+            elif depth and entry.is_dir() and not entry.name.startswith("."):
+                yield from self._walk(path, depth - 1)
+
+    def at(self, name: str) -> Path:
+        return self._root / name
+
+    def fetch(self, names: Sequence[str], progress: Progress) -> Path:  # noqa: ARG002 - there is nothing to show
+        for name in names:
+            if name not in self.sizes:
+                raise self.lacks(name)
+        return self._root
+
+    def lacks(self, name: str) -> RecipeError:
+        parents = [name, *(parent.as_posix() for parent in Path(name).parents)]
+        if self._leaving.intersection(parents):
+            return Refused(f"{self.title(name)} is a link that leaves the model's folder: put the file itself there")
+        return ModelError(f"{self.title(name)} is missing: a model is a folder in diffusers' layout with all its files")
+
+
+class Single(Files):
+    """One file of this machine."""
+
+    revision = None
+
+    def __init__(self, path: Path) -> None:
+        self.origin, self._path = str(path), path
+        self.sizes = {path.name: path.stat().st_size}
+
+    def at(self, name: str) -> Path:
+        return self._path.with_name(name)
+
+    def fetch(self, names: Sequence[str], progress: Progress) -> Path:  # noqa: ARG002 - there is nothing to show
+        for name in names:
+            if name not in self.sizes:
+                raise self.lacks(name)
+        return self._path.parent
+
+    def lacks(self, name: str) -> RecipeError:
+        return ModelError(f"{shown(self.origin)} is a single file: there is no {shown(name)} beside it")
+
+    def title(self, name: str) -> str:
+        return shown(self.origin) if name in self.sizes else super().title(name)
+
+
+class Repository(Files):
+    """A model of the hub at one commit. Offline it is what the hub's cache holds of it."""
+
+    def __init__(self, id: str, *, key: str, revision: str | None, subfolder: str, offline: bool) -> None:
+        self._asked = Asked("model", id, key, revision)
+        self._below = f"{subfolder}/" if subfolder else ""
+        self._offline = offline or constants.HF_HUB_OFFLINE
+        self._entries: dict[str, Entry] = {}
+        self.origin = f"{id}/{subfolder}" if subfolder else id
+        if self._offline:
+            folder = snapshot(self._asked)
+            if folder is None:
+                at = f" at revision '{shown(revision)}'" if revision else ""
+                raise EnvironmentFault(f"{self._asked.name} is not on this machine{at}: run once without --offline")
+            self.revision, self._root = folder.name, folder / subfolder
+            self.sizes = Folder(self._root).sizes if self._root.is_dir() else {}
+        else:
+            self.revision, entries = listing(self._asked)
+            self._root = storage(id) / "snapshots" / self.revision / subfolder
+            self._entries = {
+                name.removeprefix(self._below): entry for name, entry in entries.items() if name.startswith(self._below)
+            }
+            self.sizes = {name: entry.size for name, entry in self._entries.items()}
+
+    def at(self, name: str) -> Path | None:
+        path, size = self._root / name, self.sizes.get(name)
+        whole = path.is_file() and (size is None or path.stat().st_size == size)
+        return path if whole else None
+
     def fetch(self, names: Sequence[str], progress: Progress) -> Path:
-        """The root of a folder that holds these files, downloaded where they are not here yet.
+        for name in names:
+            if name not in self.sizes:
+                raise self.lacks(name)
+        wanted = {name: self._entries[name] for name in names if self.at(name) is None}
+        for name in wanted:
+            if (self._root / name).exists():
+                progress.warn(f"{self.title(name)} is damaged in the hub's cache: downloading it again")
+        if wanted:
+            download(
+                self._asked, str(self.revision), {self._below + name: entry for name, entry in wanted.items()}, progress
+            )
+        return self._root
 
-        Raises:
-            ModelError, EnvironmentFault: as the hub answers; a damaged download.
-        """
+    def lacks(self, name: str) -> RecipeError:
+        if not self._offline:
+            return ModelError(f"{self._asked.name} has no file {shown(self._below + name)}: correct {self._asked.key}")
+        return EnvironmentFault(
+            f"{self._asked.name} is on this machine only in part ({shown(self._below + name)} is missing): "
+            "run once without --offline"
+        )
+
+    def _bytes(self, name: str) -> bytes:
+        path = self.at(name)
+        if path is not None:
+            return path.read_bytes()
+        return read(self._asked, str(self.revision), self._below + name, _LARGEST_JSON)
+
+
+def open_files(
+    id: str, *, base: Path, key: str, revision: str | None = None, subfolder: str | None = None, offline: bool = False
+) -> Files:
+    """The files that an `id` of a recipe means.
+
+    Args:
+        base: what a relative path is relative to.
+        key: the recipe's key that holds the id, for sentences: 'model.id', 'model.vae.id'.
+        revision: a branch, tag or commit of a hub repository.
+        subfolder: the folder below that becomes the root.
+
+    Raises:
+        ModelError: nothing is there, or the hub has no such model.
+        EnvironmentFault: the hub cannot be asked; offline: it is not on this machine.
+        Refused: a URL, or a path that leaves.
+    """
+    below = subfolder or ""
+    if ".." in Path(below).parts or Path(below).is_absolute() or "\0" in below or "\\" in below:
+        raise Refused(
+            f"'{shown(below)}' is not allowed: {key.removesuffix('id')}subfolder is a folder inside the model"
+        )
+    below = Path(below).as_posix() if below else ""
+    path = as_path(id, base)
+    if path is None:
+        if not is_hub_id(id):
+            raise ModelError(
+                f"'{shown(id)}' is neither there as a path nor an id of the hub (owner/name): correct {key}"
+            )
+        files: Files = Repository(id, key=key, revision=revision, subfolder=below, offline=offline)
+        if below and not files.sizes:
+            raise ModelError(
+                f"model {shown(id)} has no folder {shown(below)}: correct {key.removesuffix('id')}subfolder"
+            )
+        return files
+    try:
+        if (path / below).is_dir():
+            return Folder(path / below)
+        if path.is_file():
+            return Single(path)
+    except OSError as error:
+        raise ModelError(f"{shown(path)} cannot be read ({shown(error.strerror)}): correct {key}") from None
+    raise ModelError(f"{shown(path / below)} is not there: correct {key}")
+
+
+def missing(files: Files, names: Sequence[str]) -> dict[str, int | None]:
+    """Which of these files `fetch` would download, and their bytes where the hub says."""
+    return {name: files.sizes.get(name) for name in names if files.at(name) is None}
+
+
+def _own_places(root: Path) -> list[Path]:
+    """The folders to which a link below `root` may lead."""
+    real = root.resolve()
+    snapshots = [parent for parent in [real, *real.parents] if parent.name == "snapshots"]
+    return [real, *(parent.parent / "blobs" for parent in snapshots[:1])]
