@@ -72,6 +72,9 @@ def _run_verb(verbs: Any) -> None:
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop before the first step")
     run.add_argument("--smoke", action="store_true", help="rehearse: the same code with toy data, model and counts")
     run.add_argument("--fresh", action="store_true", help="start anew, even where an interrupted run could go on")
+    run.add_argument(
+        "--allow-pickle", action="store_true", help="read weights that exist only as pickles (weights_only)"
+    )
     _running(run)
 
 

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runner import doctor
 from runner.errors import RecipeError
+from runner.language.document import Steps
 from runner.language.recipe import Recipe
 from runner.language.write import to_yaml
 from runner.outputs import folder as folders
@@ -22,6 +24,7 @@ from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
 from runner.shown import shown
 
+_PATHS = {"id", "config", "prompts", "init_image", "mask_image"}
 _NOT_THE_WORK = ("description",)  # keys that may change without making it another run
 
 
@@ -48,7 +51,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) ->
     from runner.plan import plan, render
     from runner.settle import settle
 
-    settled = settle(recipe, offline=arguments.offline)
+    settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
     planned = plan(settled)
     if arguments.dry_run:
         text = json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned)
@@ -79,8 +82,20 @@ def _given(recipe: Recipe, arguments: Namespace) -> str:
 def _identity(recipe: Recipe) -> str:
     """Equal for recipes that ask for the same work: the resolved values with the places that paths mean."""
     values = {key: value for key, value in recipe.values.items() if key not in _NOT_THE_WORK}
-    places = [str(recipe.folder_of((section, "id"))) for section in ("data", "model") if section in values]
+    places = [str(recipe.folder_of(path)) for path in _named_places(values)]
     return hashlib.sha256(json.dumps([values, places], sort_keys=True).encode()).hexdigest()
+
+
+def _named_places(value: Any, path: Steps = ()) -> Iterator[Steps]:
+    """The keys whose texts may be relative paths."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _PATHS and isinstance(inner, str):
+                yield (*path, key)
+            yield from _named_places(inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _named_places(inner, (*path, i))
 
 
 def _folder(name: str, identity: str, arguments: Namespace, progress: Progress) -> RunFolder:
@@ -121,7 +136,12 @@ def _quiet_libraries() -> None:
 
 def _tell(folder: RunFolder, progress: Progress, *, again: bool) -> None:
     """The last words: where things are and what to do next."""
-    rows = [("pictures", "samples/grid.png"), ("progress", "samples/progress.gif"), ("model", "model")]
+    rows = [
+        ("pictures", "samples/grid.png"),
+        ("pictures", "samples/matrix.png"),
+        ("progress", "samples/progress.gif"),
+        ("model", "model"),
+    ]
     for name, inside in rows:
         if (folder.path / inside).exists():
             progress.result(f"{name:>9}  {folder.path / inside}")

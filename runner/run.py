@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from runner.data.cache import Pictures, prepare
 from runner.models import family_class
-from runner.models.family import Facts, Family
+from runner.models.family import Facts, Family, Trainable
 from runner.outputs.card import card
 from runner.outputs.files import faults
 from runner.outputs.folder import RunFolder
 from runner.outputs.record import versions
-from runner.outputs.samples import GRID_LIMIT, Samples
+from runner.outputs.samples import Samples
 from runner.progress import Progress
+from runner.sampling.gallery import Gallery
 from runner.sampling.preview import noised
-from runner.sampling.stage import Picture, calls, draw
 from runner.settle import Settled
 from runner.signals import Stop
 from runner.training.stage import run_training
@@ -59,19 +62,22 @@ class Run:
         pictures = self._pictures() if self.settled.source is not None else None
         if self.settled.model is None:
             return
+        if self.settled.refiner is not None:
+            self._sample_with_refiner(self.settled.model, self.settled.refiner)
+            return
         family = self._family(self.settled.model)
-        if pictures is not None and self._sampling.get("noise_preview"):
-            timesteps = self._sampling["noise_preview"]
+        timesteps = self.values.get("sampling", {}).get("noise_preview")
+        if pictures is not None and timesteps:
             self.samples.noise_preview(noised(family, pictures, timesteps, self.values["seed"]), timesteps)
         if pictures is not None and "training" in self.values:
             self._train(family, pictures)
         if "sampling" in self.values:
             self._sample(family)
 
-    @property
-    def _sampling(self) -> dict[str, Any]:
-        section: dict[str, Any] = self.values.get("sampling", {})
-        return section
+    @cached_property
+    def gallery(self) -> Gallery:
+        """What draws the `sampling` section."""
+        return Gallery(self.values, self.samples, self.progress, self.stop)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -91,14 +97,20 @@ class Run:
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
         return pictures
 
-    def _family(self, facts: Facts) -> Family:
+    def _family(self, facts: Facts) -> Any:
         with self._stage("Model"):
             cls = family_class(facts.family)
-            family: Family = cls.build(facts, device=self.accelerator.device, seed=self.values["seed"])
+            family = cls.build(
+                facts,
+                device=self.accelerator.device,
+                seed=self.values["seed"],
+                compute=self.values["compute"],
+                progress=self.progress,
+            )
             self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 
-    def _train(self, family: Family, pictures: Pictures) -> None:
+    def _train(self, family: Trainable, pictures: Pictures) -> None:
         with self._stage("Training"):
             run_training(
                 family,
@@ -114,7 +126,7 @@ class Run:
             self._keep_model(family)
             self.samples.gif()
 
-    def _keep_model(self, family: Family) -> None:
+    def _keep_model(self, family: Trainable) -> None:
         """model/ appears whole or not at all."""
         final, draft = self.folder.path / "model", self.folder.path / ".tmp-model"
         if final.is_dir():
@@ -126,37 +138,36 @@ class Run:
             (draft / "README.md").write_text(text, "utf-8")
             draft.rename(final)
 
-    def _draw_step_grid(self, family: Family, step: int) -> None:
-        count = min(self.values["training"]["sample_images"], self._sampling["num_images"])
-        sampling = {**self._sampling, "trajectory": 0}
-        self.samples.step_grid([picture.image for picture in self._drawn(family, sampling, count)], step)
+    def _draw_step_grid(self, family: Trainable, step: int) -> None:
+        count = min(self.values["training"]["sample_images"], self.values["sampling"]["num_images"])
+        with self._autocast():
+            self.gallery.step_grid(family, step, count)
 
     def _sample(self, family: Family) -> None:
-        first: list[Picture] = []
+        with self._stage("Sampling"), self._autocast():
+            self.gallery.draw(family)
+
+    def _sample_with_refiner(self, base: Facts, refiner: Facts) -> None:
+        """Two models in turn, each freed before the next is loaded."""
+        family = self._family(base)
         with self._stage("Sampling"):
-            for picture in self._drawn(family, self._sampling, self._sampling["num_images"]):
-                if self.values["output"]["individual_images"]:
-                    self.samples.single(picture.image, picture.number, picture.seed, picture.label)
-                if len(first) < GRID_LIMIT:
-                    first.append(picture)
-            self.samples.grid([picture.image for picture in first], "grid.png")
-            if self._sampling["trajectory"]:
-                self.samples.trajectory([picture.moments for picture in first])
-
-    def _drawn(self, family: Family, sampling: dict[str, Any], count: int) -> Iterator[Picture]:
-        """The pictures one by one, under a bar that a signal can stop."""
-        with self._autocast(), self.progress.bar("Draw", calls(family, sampling, count), unit="step") as bar:
-
-            def tick() -> None:
-                bar.advance()
-                self.stop.check()
-
-            for batch in draw(family, sampling, numbers=range(count), tick=tick):
-                yield from batch
+            held = self.gallery.hand_on(family)
+        del family
+        _free_memory()
+        family = self._family(refiner)
+        with self._stage("Refining"):
+            self.gallery.refine(family, held)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """The training's number format on a GPU; exact fp32 on a CPU."""
-        return self.accelerator.autocast() if self.accelerator.device.type != "cpu" else nullcontext()
+        """The training's number format on a GPU; a model that only draws has its own, compute.dtype."""
+        trained = "training" in self.values and self.accelerator.device.type != "cpu"
+        return self.accelerator.autocast() if trained else nullcontext()
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _parameters(family: Family) -> str:

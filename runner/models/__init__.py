@@ -5,7 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_FAMILIES = {"pixel_unet": ("runner.models.pixel_unet", "PixelUNet")}
+_FAMILIES = {
+    "pixel_unet": ("runner.models.pixel_unet", "PixelUNet"),
+    "stable_diffusion": ("runner.models.stable_diffusion", "StableDiffusion"),
+    "stable_diffusion_xl": ("runner.models.stable_diffusion_xl", "StableDiffusionXL"),
+    "sdxl_refiner": ("runner.models.sdxl_refiner", "SDXLRefiner"),
+    "stable_diffusion_3": ("runner.models.stable_diffusion_3", "StableDiffusion3"),
+    "flux": ("runner.models.flux", "Flux"),
+}
 
 
 def family_class(name: str) -> Any:

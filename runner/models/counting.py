@@ -1,35 +1,45 @@
-"""Counting a model without its weights: parameters, operations, and what a backward pass must keep."""
+"""Counting a model without its weights: parameters, operations, and the memory that its activations take."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-from runner.models.family import Facts
 
 
 @dataclass(frozen=True)
 class Count:
-    """Of one picture: `forward_flops` (a multiply-add is two) and `activations`, the bytes kept in fp32."""
+    """Of one forward pass: `flops` (a multiply-add is two) and `activations`, bytes."""
 
-    parameters: int
-    forward_flops: int
+    flops: int
     activations: int
 
 
-def count(cls: Any, facts: Facts, *, checkpointed: bool) -> Count:
-    """Runs the family's skeleton once on torch's meta device, where tensors have shapes and no memory.
+def parameters(module: torch.nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def learning(skeleton: Any, forward: Callable[[], object], *, checkpointed: bool) -> Count:
+    """A forward pass that a backward pass follows, on torch's meta device, where tensors have no memory.
 
     Args:
-        cls: the family's class.
-        facts: what to build.
+        skeleton: the module on the meta device; it is put into training mode.
+        forward: runs it.
         checkpointed: whether gradient checkpointing is on.
+
+    Returns:
+        `activations` are what the backward pass must keep.
     """
-    skeleton = cls.skeleton(facts).train()
+    skeleton.train()
     if checkpointed:
         skeleton.enable_gradient_checkpointing()
     owned = {id(p) for p in skeleton.parameters()}
@@ -43,9 +53,62 @@ def count(cls: Any, facts: Facts, *, checkpointed: bool) -> Count:
         return tensor
 
     with FlopCounterMode(display=False) as flops, saved_tensors_hooks(keep, lambda tensor: tensor):
-        cls.rehearse(skeleton, facts)
-    return Count(
-        parameters=sum(p.numel() for p in skeleton.parameters()),
-        forward_flops=flops.get_total_flops(),
-        activations=sum(t.numel() * t.element_size() for t in kept.values()),
-    )
+        forward()
+    return Count(flops.get_total_flops(), sum(t.numel() * t.element_size() for t in kept.values()))
+
+
+def drawing(forward: Callable[[], object]) -> Count:
+    """A forward pass alone, on torch's meta device.
+
+    Returns:
+        `activations` are the most bytes that are alive at one time, beside the weights.
+    """
+    attention = _FusedAttention()
+    with torch.no_grad(), FlopCounterMode(display=False) as flops, _Alive() as alive, attention:
+        forward()
+    return Count(flops.get_total_flops() + attention.flops, alive.peak)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as the fused kernels of CPUs and GPUs do it: the matrix of weights never stands in memory."""
+
+    flops = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        query, key, value = args[:3]
+        rows, columns = query.shape[-2], key.shape[-2]
+        self.flops += 2 * query.shape[:-2].numel() * rows * columns * (query.shape[-1] + value.shape[-1])
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+class _Alive(TorchDispatchMode):
+    """Sums the storages that operations make, until Python lets go of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        seen = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in seen:
+                self._add(tensor)
+        return result
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._known:
+            return
+        self._known.add(storage._cdata)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, storage._cdata, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size

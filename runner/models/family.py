@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from runner.progress import Progress
 
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}
+"""Bytes of a number."""
+
 COMMON = frozenset({"num_images", "batch_size", "num_inference_steps", "seed", "seeds", "scheduler", "matrix"})
 """The keys of `sampling` that mean something to every family."""
 
@@ -146,6 +151,9 @@ class Family(Protocol):
 
     KEYS: ClassVar[frozenset[str]]
     """The keys of a recipe's `sampling` that mean something to this family."""
+
+    GPU_DTYPE: ClassVar[str]
+    """The number format of a saved model's weights on a GPU where the recipe says auto."""
 
     parts: dict[str, nn.Module]
     facts: Facts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, SchedulerMixin, UNet2DModel
+from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, SchedulerMixin, UNet2DModel
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,9 +18,13 @@ from runner.diffusion.denoise import Tick, denoise
 from runner.diffusion.samplers import SCHEDULERS, noise_scheduler, sampler, saved_scheduler
 from runner.diffusion.schedules import DiscreteSchedule
 from runner.errors import ModelError
-from runner.models.family import Drawn, Facts, Moments, Request
-from runner.models.weights import load_part, read_config, read_labels
+from runner.models.family import COMMON, DTYPES, Drawn, Facts, Misfit, Moments, Request
+from runner.models.files import Files
+from runner.models.parts import find_part, load_part, skeleton
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
 
 LABELS = "labels.json"
 
@@ -29,6 +34,9 @@ class PixelUNet:
 
     A class-conditional UNet has one embedding more than classes: the last one stands for 'no class'.
     """
+
+    KEYS: ClassVar[frozenset[str]] = COMMON | {"labels", "guidance_scale", "eta", "noise_preview", "trajectory"}
+    GPU_DTYPE: ClassVar[str] = "fp32"
 
     def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin, facts: Facts) -> None:
         self.unet = unet
@@ -69,27 +77,42 @@ class PixelUNet:
         return Facts("pixel_unet", {"unet": config, "scheduler": scheduler}, classes)
 
     @classmethod
-    def inspect(cls, folder: Path) -> Facts:
-        """The facts of a saved model: its configurations and class names, no weights.
-
-        Raises:
-            ModelError: a file is missing, not JSON, of another class, or holds values that build no model.
-        """
-        unet = read_config(folder / "unet" / "config.json", ["UNet2DModel"])
-        scheduler = read_config(folder / "scheduler" / "scheduler_config.json", SCHEDULERS)
-        facts = Facts("pixel_unet", {"unet": unet, "scheduler": scheduler}, read_labels(folder / LABELS), folder)
+    def inspect(cls, files: Files, *, variant: str | None, allow_pickle: bool) -> Facts:
+        unet, config = find_part(files, "unet", "UNet2DModel", variant=variant, allow_pickle=allow_pickle)
+        scheduler = _scheduler(files)
+        options = {"configs": {"unet": config, "scheduler": scheduler}, "parts": {"unet": unet}}
+        facts = Facts("pixel_unet", classes=_labels(files), **options)
         try:
-            cls.skeleton(facts)
+            cls.skeletons(facts)
             saved_scheduler(scheduler)
         except Exception as error:  # diffusers raises nearly anything on values it cannot build from
-            raise ModelError(f"{shown(folder)} holds a configuration that builds no model ({shown(error)})") from None
+            where = shown(files.origin)
+            raise ModelError(f"{where} holds a configuration that builds no model ({shown(error)})") from None
         return facts
 
     @classmethod
-    def skeleton(cls, facts: Facts) -> UNet2DModel:
-        """The UNet without memory for its weights (torch's meta device): to count, not to run."""
-        with torch.device("meta"):
-            return UNet2DModel.from_config(facts.configs["unet"])
+    def defaults(cls, facts: Facts, sampling: dict[str, Any]) -> dict[str, Any]:
+        """DDPM takes DDPMPipeline's number of steps, the faster samplers DDIMPipeline's."""
+        kind = (sampling.get("scheduler") or {}).get("type") or facts.configs["scheduler"]["_class_name"]
+        pipeline = DDPMPipeline if kind.startswith("DDPM") else DDIMPipeline
+        steps = inspect.signature(pipeline.__call__).parameters["num_inference_steps"].default
+        return {"num_inference_steps": steps, "guidance_scale": 1.0}
+
+    @classmethod
+    def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+        for i, label in enumerate(sampling["labels"] or []):
+            if label not in facts.classes:
+                known = ", ".join(map(shown, facts.classes)) or "none"
+                yield Misfit(
+                    f"labels.{i}", "unknown-class", f"no class {shown(label)!r}: the model's classes are {known}"
+                )
+        if sampling["guidance_scale"] != 1 and not facts.classes:
+            message = "guidance needs a model with classes, and this one has none: write 1"
+            yield Misfit("guidance_scale", "guidance-without-classes", message)
+
+    @classmethod
+    def skeletons(cls, facts: Facts) -> dict[str, nn.Module]:
+        return {"unet": skeleton("UNet2DModel", facts.configs["unet"])}
 
     @classmethod
     def toy(cls, folder: Path) -> None:
@@ -105,17 +128,20 @@ class PixelUNet:
         DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
 
     @classmethod
-    def rehearse(cls, unet: UNet2DModel, facts: Facts) -> Tensor:
-        """The output for one picture of the skeleton's device."""
+    def rehearse(cls, denoiser: Any, facts: Facts, sampling: dict[str, Any] | None) -> Tensor:  # noqa: ARG003 - one size
         size = facts.configs["unet"]["sample_size"]
-        x = torch.zeros(1, facts.configs["unet"]["in_channels"], size, size, device=unet.device)
-        label = torch.zeros(1, dtype=torch.long, device=unet.device)
-        return unet(x, label, **({"class_labels": label} if facts.classes else {})).sample
+        x = torch.zeros(1, facts.configs["unet"]["in_channels"], size, size, device=denoiser.device)
+        label = torch.zeros(1, dtype=torch.long, device=denoiser.device)
+        return denoiser(x, label, **({"class_labels": label} if facts.classes else {})).sample
 
     @classmethod
-    def build(cls, facts: Facts, *, device: torch.device, seed: int) -> Self:
-        if facts.folder is not None:
-            unet = load_part(UNet2DModel, facts.folder / "unet", cls.skeleton(facts))
+    def build(
+        cls, facts: Facts, *, device: torch.device, seed: int, compute: dict[str, Any], progress: Progress
+    ) -> Self:
+        if facts.parts:
+            part = facts.parts["unet"]
+            root = part.files.fetch(part.names, progress)
+            unet = load_part(part, root, dtype=DTYPES[compute["dtype"]])
             scheduler = saved_scheduler(facts.configs["scheduler"])
         else:
             with torch.random.fork_rng(devices=[]):
@@ -137,26 +163,30 @@ class PixelUNet:
         return {"class_labels": torch.where(batch.labels == NO_CLASS, self._no_class, batch.labels)}
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        return self.unet(x_t, t, **cond).sample
+        return self.unet(x_t.to(self.unet.dtype), t, **cond).sample
 
     def calls(self, request: Request) -> int:
-        scheduler = sampler(self.scheduler, request.scheduler)
-        scheduler.set_timesteps(request.num_inference_steps)
+        scheduler = sampler(self.scheduler, request.sampling.get("scheduler"))
+        scheduler.set_timesteps(request.sampling["num_inference_steps"])
         return len(scheduler.timesteps)
+
+    def notices(self, request: Request) -> list[str]:  # noqa: ARG002 - it has no prompts
+        return []
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """Pictures by `runner.sampling.denoise`, equal to DDPMPipeline's and DDIMPipeline's where those can draw."""
-        scheduler = sampler(self.scheduler, request.scheduler)
+        sampling = request.sampling
+        scheduler = sampler(self.scheduler, sampling.get("scheduler"))
         conds = self._conditions(request, len(generators))
         latents, moments = denoise(
-            lambda x, t: self._guided(x, t, conds, request.guidance_scale),
+            lambda x, t: self._guided(x, t, conds, sampling["guidance_scale"]),
             scheduler,
             shape=self.sample_shape,
             generators=generators,
-            steps=request.num_inference_steps,
+            steps=sampling["num_inference_steps"],
             device=self.unet.device,
-            eta=request.eta,
-            keep=request.moments,
+            eta=sampling["eta"],
+            keep=sampling["trajectory"],
             tick=tick,
         )
         frames = [self._images(m) for m in moments]
@@ -183,7 +213,7 @@ class PixelUNet:
         if request.labels is None:
             return [{}]
         labels = torch.tensor(request.labels, device=self.unet.device)
-        if request.guidance_scale == 1:
+        if request.sampling["guidance_scale"] == 1:
             return [{"class_labels": labels}]
         none = torch.full((count,), self._no_class, device=self.unet.device)
         return [{"class_labels": none}, {"class_labels": labels}]
@@ -199,3 +229,22 @@ class PixelUNet:
     def _images(self, latents: Tensor) -> list[Image.Image]:
         arrays = self.decode(latents).cpu().permute(0, 2, 3, 1).float().numpy()
         return [Image.fromarray(a) for a in (arrays * 255).round().astype("uint8")]
+
+
+def _scheduler(files: Files) -> dict[str, Any]:
+    """The configuration of the saved noise schedule."""
+    name = "scheduler/scheduler_config.json"
+    config = files.json(name)
+    found = config.get("_class_name") if isinstance(config, dict) else None
+    if found not in SCHEDULERS:
+        known = ", ".join(SCHEDULERS)
+        raise ModelError(f"{files.title(name)} is of class {shown(found)}: this version of recipe reads {known}")
+    return config
+
+
+def _labels(files: Files) -> list[str]:
+    """The class names beside a class-conditional model; none where there is no such file."""
+    labels = files.json(LABELS) if LABELS in files.sizes else []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ModelError(f"{files.title(LABELS)} is not a list of class names: get the model's folder again")
+    return labels

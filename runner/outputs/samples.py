@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from PIL import Image
 
 from runner.language.write import to_yaml
 from runner.outputs import pictures
+from runner.outputs.files import faults
 from runner.outputs.folder import RunFolder
+from runner.outputs.sheet import sheet
 
 GRID_LIMIT = 100  # pictures in one grid; more are too small to see
 _STEP = re.compile(r"step-(\d+)\.png")
@@ -34,10 +36,21 @@ class Samples:
     def path(self) -> Path:
         return self.folder.path / "samples"
 
-    def single(self, image: Image.Image, number: int, seed: int, label: str | None) -> None:
-        """One picture in its own file, exact to the pixel."""
-        chunks = {"seed": str(seed)} | ({"label": label} if label is not None else {})
+    def single(self, image: Image.Image, number: int, chunks: Mapping[str, str]) -> None:
+        """One picture in its own file, exact to the pixel; `chunks` are texts to carry beside the recipe."""
         self._save(f"{number:05d}.png", image, chunks)
+
+    def finished(self, number: int) -> Image.Image | None:
+        """A picture that an interrupted run wrote; None if it did not."""
+        path = self.path / f"{number:05d}.png"
+        if not path.is_file():
+            return None
+        with faults(path, "read"), Image.open(path) as image:
+            return image.convert("RGB")
+
+    def sheet(self, images: Sequence[Image.Image], rows: Sequence[str], columns: Sequence[str]) -> Path:
+        """matrix.png: the pictures row by row, labelled."""
+        return self._save("matrix.png", sheet(list(images), list(rows), list(columns)), {})
 
     def grid(self, images: Sequence[Image.Image], name: str) -> Path:
         """Pictures side by side (the first GRID_LIMIT), enlarged where they are small."""
@@ -69,5 +82,5 @@ class Samples:
         pictures.gif([grid for _, grid in grids], path, self.output["gif_duration_ms"])
         return path
 
-    def _save(self, name: str, image: Image.Image, chunks: dict[str, str]) -> Path:
+    def _save(self, name: str, image: Image.Image, chunks: Mapping[str, str]) -> Path:
         return self.folder.save_image(f"samples/{name}", image, {"recipe": self.recipe, **chunks})

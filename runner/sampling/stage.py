@@ -2,78 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
+from runner.data.decode import open_picture, reason, to_rgb
 from runner.diffusion.denoise import Tick
-from runner.models.family import Family, Request
+from runner.errors import DataError
+from runner.models.family import Drawn, Family, Request
+from runner.sampling.shots import Cell, Shot
+from runner.shown import shown
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture: its number, its seed, its class, and the kept moments of its denoising."""
+    """A drawn picture: what it is of, the kept moments of its denoising, and whether it was withheld."""
 
     number: int
     seed: int
+    prompt: str | None
     label: str | None
+    cell: Cell
     image: Image.Image
     moments: list[Image.Image]
+    withheld: bool
 
 
-def draw(family: Family, sampling: dict[str, Any], *, numbers: range, tick: Tick) -> Iterator[list[Picture]]:
-    """Draws pictures batch by batch.
+@dataclass(frozen=True)
+class Inputs:
+    """The pictures that a recipe starts from."""
 
-    Picture j has the noise of `torch.Generator("cpu").manual_seed(seed + j)`, whatever the batch size, and the classes
-    are taken in turn.
+    image: Image.Image | None = None
+    mask_image: Image.Image | None = None
 
-    Args:
-        family: the model.
-        sampling: the settled `sampling` section; its `seed` is picture 0's.
-        numbers: which pictures.
-        tick: called after each denoising step.
-    """
-    size, seed = sampling["batch_size"], sampling["seed"]
-    for start in range(numbers.start, numbers.stop, size):
-        batch = range(start, min(start + size, numbers.stop))
-        labels = _labels(family, sampling, batch)
-        generators = [torch.Generator("cpu").manual_seed(seed + j) for j in batch]
-        drawn = family.draw(_request(sampling, labels), generators, tick)
-        yield [
-            Picture(
-                number=j,
-                seed=seed + j,
-                label=family.facts.classes[labels[i]] if labels is not None else None,
-                image=drawn.images[i],
-                moments=drawn.moments[i] if drawn.moments else [],
-            )
-            for i, j in enumerate(batch)
-        ]
+    @classmethod
+    def of(cls, sampling: dict[str, Any]) -> Inputs:
+        """Those of a settled `sampling` section.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        image, mask = (_opened(sampling.get(key), key) for key in ("init_image", "mask_image"))
+        return cls(image, mask.convert("L") if mask is not None else None)
 
 
-def _labels(family: Family, sampling: dict[str, Any], numbers: range) -> list[int] | None:
+def _opened(path: str | None, key: str) -> Image.Image | None:
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return to_rgb(open_picture(file), "#ffffff")
+    except Exception as error:  # pillow raises nearly anything on a broken file
+        raise DataError(f"sampling.{key}: {shown(path)} {reason(error)}: give another picture") from None
+
+
+def request(family: Family, shot: Shot, inputs: Inputs) -> Request:
+    """What the family is asked for, to draw one shot."""
+    return Request(
+        sampling=shot.cell.sampling,
+        prompts=shot.prompts,
+        copies=shot.copies,
+        labels=_labels(family, shot),
+        image=inputs.image,
+        mask_image=inputs.mask_image,
+    )
+
+
+def generators(shot: Shot) -> list[torch.Generator]:
+    """Picture j of every prompt has the noise of its own seed, whatever the batch size."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in shot.seeds]
+
+
+def draw(family: Family, shot: Shot, inputs: Inputs, *, tick: Tick) -> list[Picture]:
+    """Draws the pictures of one shot; `tick` is called after each denoising step."""
+    asked = request(family, shot, inputs)
+    return pictures(family, shot, family.draw(asked, generators(shot), tick), asked.labels)
+
+
+def pictures(family: Family, shot: Shot, drawn: Drawn, labels: list[int] | None = None) -> list[Picture]:
+    """What was drawn, beside what it is of."""
+    return [
+        Picture(
+            number=number,
+            seed=shot.seeds[i],
+            prompt=shot.prompt(i),
+            label=family.facts.classes[labels[i]] if labels is not None else None,
+            cell=shot.cell,
+            image=drawn.images[i],
+            moments=drawn.moments[i] if drawn.moments else [],
+            withheld=i in drawn.withheld,
+        )
+        for i, number in enumerate(shot.numbers)
+    ]
+
+
+def _labels(family: Family, shot: Shot) -> list[int] | None:
     """The class of each picture: those asked for, or all, in turn."""
     classes = family.facts.classes
     if not classes:
         return None
-    wanted = [classes.index(name) for name in sampling["labels"] or classes]
-    return [wanted[j % len(wanted)] for j in numbers]
-
-
-def calls(family: Family, sampling: dict[str, Any], count: int) -> int:
-    """How often `tick` is called to draw `count` pictures."""
-    return -(-count // sampling["batch_size"]) * family.calls(_request(sampling, None))
-
-
-def _request(sampling: dict[str, Any], labels: list[int] | None) -> Request:
-    return Request(
-        labels=labels,
-        num_inference_steps=sampling["num_inference_steps"],
-        guidance_scale=sampling["guidance_scale"],
-        eta=sampling["eta"],
-        scheduler=sampling.get("scheduler"),
-        moments=sampling["trajectory"],
-    )
+    wanted = [classes.index(name) for name in shot.cell.sampling["labels"] or classes]
+    return [wanted[(shot.place + i) % len(wanted)] for i in range(len(shot.seeds))]

@@ -1,0 +1,6 @@
+"""The plan: what a settled recipe will load, train, write and need."""
+
+from runner.plan.numbers import Plan, plan
+from runner.plan.render import render
+
+__all__ = ["Plan", "plan", "render"]

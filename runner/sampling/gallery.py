@@ -1,0 +1,184 @@
+"""The sampling stage of a run: draws what the recipe asks for into the run's samples/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.diffusion.denoise import Tick
+from runner.models.family import Family
+from runner.outputs.parameters import parameters
+from runner.outputs.samples import GRID_LIMIT, Samples
+from runner.progress import Progress
+from runner.sampling.axes import axes
+from runner.sampling.memory import guarded
+from runner.sampling.shots import Shot, shots
+from runner.sampling.stage import Inputs, Picture, draw, generators, pictures, request
+from runner.signals import Stop
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a base model hands on: latents (B, C, h, w) in the machine's memory, and the state of their noise."""
+
+    shot: Shot
+    latents: Tensor
+    generators: list[torch.Generator]
+
+
+class Gallery:
+    """Draws a settled recipe's pictures and keeps them.
+
+    Args:
+        values: the settled recipe.
+        samples: the run's samples/.
+        progress: the display.
+        stop: the signals.
+    """
+
+    def __init__(self, values: dict[str, Any], samples: Samples, progress: Progress, stop: Stop) -> None:
+        self.values, self.sampling = values, values["sampling"]
+        self.samples, self.progress, self.stop = samples, progress, stop
+        self.inputs = Inputs.of(self.sampling)
+        self.shots = shots(self.sampling)
+
+    def draw(self, family: Family) -> None:
+        """Draws everything with one model.
+
+        Raises:
+            EnvironmentFault: out of memory, or the disk refuses.
+            Interrupted: a signal; what was drawn is kept.
+        """
+        self._notices(family)
+        self._keep(self._drawn(family, self.shots, lambda shot, tick: draw(family, shot, self.inputs, tick=tick)))
+
+    def hand_on(self, base: Family) -> list[Held]:
+        """Lets the base model draw as far as the refiner takes over."""
+        self._notices(base)
+        held: list[Held] = []
+        unfinished = [shot for shot in self.shots if self._finished(shot) is None]
+        with self.progress.bar("Draw", len(unfinished), unit="batch") as bar:
+            for shot in unfinished:
+                noise = generators(shot)
+                with self._denoising(base, shot) as tick:
+                    latents = base.draw(request(base, shot, self.inputs), noise, tick).latents
+                assert latents is not None
+                held.append(Held(shot, latents.cpu(), noise))
+                bar.advance()
+        return held
+
+    def refine(self, refiner: Family, held: Sequence[Held]) -> None:
+        """Ends what the base model handed on."""
+        by_shot = {id(one.shot): one for one in held}
+
+        def end(shot: Shot, tick: Tick) -> list[Picture]:
+            one = by_shot[id(shot)]
+            asked = replace(request(refiner, shot, self.inputs), latents=one.latents)
+            return pictures(refiner, shot, refiner.draw(asked, one.generators, tick))
+
+        self._keep(self._drawn(refiner, self.shots, end))
+
+    def step_grid(self, family: Family, step: int, count: int) -> None:
+        """The grid of the first `count` pictures, after optimizer step `step`."""
+        few = shots({**self.sampling, "num_images": count, "trajectory": 0})
+        drawn = self._drawn(family, few, lambda shot, tick: draw(family, shot, self.inputs, tick=tick), again=False)
+        self.samples.step_grid([picture.image for picture in drawn], step)
+
+    def _drawn(
+        self, family: Family, wanted: Sequence[Shot], hand: Callable[[Shot, Tick], list[Picture]], *, again: bool = True
+    ) -> Iterator[Picture]:
+        """The pictures one by one; with `again` those that an interrupted run wrote are taken as they are."""
+        total = sum(len(shot.seeds) for shot in wanted)
+        with self.progress.bar("Draw", total, unit="picture") as bar:
+            for shot in wanted:
+                ready = self._finished(shot) if again else None
+                if ready is None:
+                    with self._denoising(family, shot) as tick:
+                        ready = hand(shot, tick)
+                yield from ready
+                bar.advance(len(ready))
+
+    @contextmanager
+    def _denoising(self, family: Family, shot: Shot) -> Iterator[Tick]:
+        """A bar of denoising steps that a signal can stop, where running out of memory is one sentence."""
+        total = family.calls(request(family, shot, self.inputs))
+        with guarded(self.values), self.progress.bar("Denoise", total, unit="step") as bar:
+
+            def tick() -> None:
+                bar.advance()
+                self.stop.check()
+
+            yield tick
+
+    def _finished(self, shot: Shot) -> list[Picture] | None:
+        """The pictures of a shot that an interrupted run has written whole."""
+        if self.sampling.get("trajectory") or not self.values["output"]["individual_images"]:
+            return None
+        images = [self.samples.finished(number) for number in shot.numbers]
+        if any(image is None for image in images):
+            return None
+        return [
+            Picture(number, shot.seeds[i], shot.prompt(i), None, shot.cell, image, [], withheld=False)
+            for i, (number, image) in enumerate(zip(shot.numbers, images, strict=True))
+            if image is not None
+        ]
+
+    def _keep(self, drawn: Iterator[Picture]) -> None:
+        """Writes single pictures as they come, and what is made of many at the end."""
+        matrix = self.sampling.get("matrix")
+        limit = GRID_LIMIT if not matrix else len(axes(self.sampling)[0]) * len(axes(self.sampling)[1])
+        first: list[Picture] = []
+        withheld = []
+        for picture in drawn:
+            if self.values["output"]["individual_images"]:
+                self.samples.single(picture.image, picture.number, self._texts(picture))
+            if picture.withheld:
+                withheld.append(picture.number)
+            if len(first) < limit:
+                first.append(picture)
+        if withheld:
+            self._tell_withheld(withheld)
+        images = [picture.image for picture in first]
+        if matrix:
+            rows, columns = axes(self.sampling)
+            self.samples.sheet(images, rows, columns)
+        else:
+            self.samples.grid(images, "grid.png")
+        if self.sampling.get("trajectory"):
+            self.samples.trajectory([picture.moments for picture in first])
+
+    def _texts(self, picture: Picture) -> dict[str, str]:
+        """The PNG's texts beside the recipe; `parameters` is what web UIs read."""
+        texts = {"seed": str(picture.seed)}
+        if picture.label is not None:
+            texts["label"] = picture.label
+        if picture.prompt is not None:
+            texts["parameters"] = parameters(
+                picture.prompt,
+                picture.cell.sampling,
+                model=str(self.values["model"]["id"]),
+                seed=picture.seed,
+                size=picture.image.size,
+            )
+        return texts
+
+    def _tell_withheld(self, numbers: list[int]) -> None:
+        which = ", ".join(f"{number:05d}.png" for number in numbers[:8]) + (", …" if len(numbers) > 8 else "")
+        self.progress.warn(
+            f"the model's safety checker withheld {len(numbers)} of the pictures ({which}: black); "
+            "model.safety_checker: false draws without it"
+        )
+
+    def _notices(self, family: Family) -> None:
+        """What a person should know before drawing, each once."""
+        said: set[str] = set()
+        for shot in self.shots:
+            for notice in family.notices(request(family, shot, self.inputs)):
+                if notice not in said:
+                    said.add(notice)
+                    self.progress.warn(notice)

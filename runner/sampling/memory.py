@@ -1,0 +1,64 @@
+"""Out of memory while drawing: one sentence that names the keys to change, in the order of their effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from runner.errors import EnvironmentFault
+
+_CPU_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
+
+
+@contextmanager
+def guarded(values: dict[str, Any]) -> Iterator[None]:
+    """Turns running out of memory into a sentence.
+
+    Args:
+        values: the settled recipe, whose keys could be changed.
+
+    Raises:
+        EnvironmentFault: the device or the machine has no memory left; what was drawn before is kept.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
+        if not known and not any(word in str(error) for word in _CPU_WORDS):
+            raise
+        raise EnvironmentFault(_sentence(values)) from error
+
+
+def _sentence(values: dict[str, Any]) -> str:
+    device = values["compute"]["device"]
+    where = "the machine" if device == "cpu" else f"the device ({device})"
+    mends = list(_mends(values))
+    if not mends:
+        return f"{where} is out of memory, and every key that saves some is set: draw on a larger one"
+    return f"{where} is out of memory; what was drawn is kept. Change, the most effective first: {', '.join(mends)}"
+
+
+def _mends(values: dict[str, Any]) -> Iterator[str]:
+    sampling, compute = values["sampling"], values["compute"]
+    if sampling["batch_size"] > 1:
+        yield f"sampling.batch_size={sampling['batch_size'] // 2}"
+    if values["model"]["type"] != "pretrained":
+        return
+    if compute["device"] != "cpu" and compute["offload"] != "sequential":
+        yield f"compute.offload={'model' if compute['offload'] == 'none' else 'sequential'}"
+    if compute["dtype"] == "fp32":
+        yield f"compute.dtype={'bf16' if compute['device'] == 'cpu' else 'fp16'}"
+    if "height" not in sampling:
+        return
+    if not compute["vae_tiling"]:
+        yield "compute.vae_tiling=true"
+    if sampling["batch_size"] > 1 and not compute["vae_slicing"]:
+        yield "compute.vae_slicing=true"
+    if not compute["attention_slicing"]:
+        yield "compute.attention_slicing=true"
+    if sampling["height"] and sampling["width"]:
+        height, width = (max(8, side // 2 // 8 * 8) for side in (sampling["height"], sampling["width"]))
+        yield f"sampling.height={height} sampling.width={width}"

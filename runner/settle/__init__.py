@@ -1,0 +1,79 @@
+"""Inspect and settle: fill every `auto`, pin what can move, and check what depends on the model and the data.
+
+Reads configurations, headers and listings, never weights or pictures.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from runner.data.source import Source
+from runner.language.problems import RecipeProblems
+from runner.language.recipe import Recipe
+from runner.models.family import Facts
+from runner.settle import machine
+from runner.settle.given import Given
+from runner.settle.model import new_model, saved_model
+from runner.settle.pictures import open_data
+from runner.settle.sampling import misfits, settle_sampling
+
+__all__ = ["Settled", "open_data", "settle"]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A recipe with nothing left open.
+
+    Attributes:
+        values: every key; no `auto`, absolute paths, pinned revisions. Running them again gives the same result.
+        portable: the same with paths as the recipe gives them, for what leaves this machine.
+        source: the data, listed but not read; None without data.
+        model: what is known of the model; None without a model.
+        refiner: what is known of the model that ends the denoising, if there is one.
+    """
+
+    values: dict[str, Any]
+    portable: dict[str, Any]
+    source: Source | None
+    model: Facts | None
+    refiner: Facts | None = None
+
+
+def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Settled:
+    """Settles a checked recipe on this machine.
+
+    Args:
+        recipe: the resolved recipe.
+        offline: never ask the hub.
+        allow_pickle: weights may come from pickles, read with weights_only.
+
+    Raises:
+        RecipeProblems: keys that do not fit this machine, the data or the model.
+        DataError, ModelError, EnvironmentFault, Refused: as their sources say.
+    """
+    values = copy.deepcopy(recipe.values)
+    given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle)
+    values["compute"] |= machine.settle(values["compute"])
+    _raise(machine.problems(recipe, values["compute"]))
+    if "training" in values:
+        from runner.training.optimizers import require
+
+        require(values["training"]["optimizer"]["type"])
+    source = given.data() if "data" in values else None
+    model = refiner = None
+    if "model" in values:
+        saved = values["model"]["type"] == "pretrained"
+        model = saved_model(given) if saved else new_model(recipe, values, source)
+        values["compute"] |= machine.settle_drawing(values, model if saved else None)
+        if "sampling" in values:
+            refiner = settle_sampling(given, model)
+            _raise(misfits(recipe, values["sampling"], model))
+    return Settled(values, given.portable(), source, model, refiner)
+
+
+def _raise(problems: Any) -> None:
+    found = list(problems)
+    if found:
+        raise RecipeProblems(found)

@@ -1,0 +1,79 @@
+"""The machine: device, number formats, and what must leave the device so that the rest fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runner.errors import EnvironmentFault
+from runner.language.problems import Problem
+from runner.language.recipe import Recipe
+from runner.models import family_class
+from runner.models.counting import parameters
+from runner.models.family import WIDTHS, Facts
+
+_ROOM = 2 * 2**30  # bytes left for activations
+
+
+def settle(compute: dict[str, Any]) -> dict[str, str]:
+    """The device and the number format of training in place of `auto`.
+
+    Raises:
+        EnvironmentFault: the device asked for is not there.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = compute["device"]
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        found = " and ".join(name for name, yes in there.items() if yes)
+        raise EnvironmentFault(f"compute.device: {device} is not on this machine ({found} is): write auto or cpu")
+    precision = compute["mixed_precision"]
+    if precision == "auto":
+        precision = "fp32" if device != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return {"device": device, "mixed_precision": precision}
+
+
+def settle_drawing(values: dict[str, Any], saved: Facts | None) -> dict[str, str]:
+    """The number format of a saved model's weights, and its offloading, in place of `auto`.
+
+    Args:
+        values: the device is settled.
+        saved: the model; None for one with random weights, which is built in fp32 and never offloaded.
+    """
+    compute = values["compute"]
+    dtype, offload = compute["dtype"], compute["offload"]
+    on_cpu = compute["device"] == "cpu"
+    if dtype == "auto":
+        dtype = "fp32" if on_cpu or saved is None else family_class(saved.family).GPU_DTYPE
+    if on_cpu or saved is None:
+        offload = "none"  # there is nowhere to offload to
+    elif offload == "auto":
+        offload = _offload(compute["device"], dtype, saved)
+    return {"dtype": dtype, "offload": offload}
+
+
+def _offload(device: str, dtype: str, saved: Facts) -> str:
+    """The fastest way in which the weights fit the device with some room."""
+    import torch
+
+    if device != "cuda":
+        return "none"
+    free, _ = torch.cuda.mem_get_info()
+    skeletons = family_class(saved.family).skeletons(saved)
+    sizes = [parameters(part) * WIDTHS[dtype] for part in skeletons.values()]
+    if sum(sizes) + _ROOM < free:
+        return "none"
+    return "model" if max(sizes) + _ROOM < free else "sequential"
+
+
+def problems(recipe: Recipe, compute: dict[str, Any]) -> Iterator[Problem]:
+    """What of `compute` this machine cannot do."""
+    if compute["mixed_precision"] == "fp16" and compute["device"] == "cpu":
+        yield recipe.problem(
+            ("compute", "mixed_precision"),
+            "fp16-on-cpu",
+            "fp16 needs a GPU: there is no loss scaling on a CPU; write auto, fp32 or bf16",
+        )

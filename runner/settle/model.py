@@ -1,0 +1,128 @@
+"""The model: inspected where it exists, described where it is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from runner.data.source import Source
+from runner.errors import DataError, ModelError
+from runner.language.document import Steps, dotted
+from runner.language.problems import RecipeProblems
+from runner.language.recipe import Recipe
+from runner.models import family_class
+from runner.models.family import Extra, Facts
+from runner.models.files import Files
+from runner.models.index import family_of
+from runner.models.parts import find_part
+from runner.settle.given import Given
+from runner.shown import shown
+
+_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth", ".ckpt")
+
+
+def saved_model(given: Given, path: Steps = ("model",)) -> Facts:
+    """The facts of the pretrained model in the section at `path`, with all that the recipe lays over it."""
+    section = given.values["model"]
+    files = given.files(path)
+    section["family"] = family_of(files, section["family"])
+    family = family_class(section["family"])
+    facts: Facts = family.inspect(files, variant=section["variant"], allow_pickle=given.allow_pickle)
+    facts = _safety(given, facts)
+    if "vae" in section:
+        facts = _other_vae(given, facts)
+    return replace(facts, embeddings=_embeddings(given), loras=_loras(given))
+
+
+def _safety(given: Given, facts: Facts) -> Facts:
+    """Settles model.safety_checker; a checker that the recipe does without is no part of the model."""
+    section = given.values["model"]
+    wanted, there = section["safety_checker"], "safety_checker" in facts.parts
+    if wanted is True and not there:
+        message = f"{shown(section['id'])} ships no safety checker: write auto or false"
+        raise RecipeProblems([given.recipe.problem(("model", "safety_checker"), "safety-checker", message)])
+    section["safety_checker"] = there if wanted == "auto" else wanted
+    if section["safety_checker"] or not there:
+        return facts
+    parts = {name: part for name, part in facts.parts.items() if name not in ("safety_checker", "feature_extractor")}
+    return replace(facts, parts=parts)
+
+
+def _other_vae(given: Given, facts: Facts) -> Facts:
+    section = given.values["model"]["vae"]
+    if "vae" not in facts.configs:
+        message = f"a {facts.family} has no VAE to replace"
+        raise RecipeProblems([given.recipe.problem(("model", "vae"), "vae", message)])
+    files = given.files(("model", "vae"))
+    folder = "" if "config.json" in files.sizes else "vae"
+    options = {"variant": section["variant"], "allow_pickle": given.allow_pickle, "folder": folder}
+    part, config = find_part(files, "vae", "AutoencoderKL", **options)
+    wanted, found = (c.get("latent_channels", 4) for c in (facts.configs["vae"], config))
+    if wanted != found:
+        raise ModelError(f"model.vae has {found} latent channels and {shown(facts.family)} needs {wanted}")
+    return replace(facts, parts={**facts.parts, "vae": part}, configs={**facts.configs, "vae": config})
+
+
+def _embeddings(given: Given) -> tuple[Extra, ...]:
+    entries = given.values["model"]["embeddings"]
+    return tuple(
+        Extra(*_one_file(given, ("model", "embeddings", i)), token=entry["token"]) for i, entry in enumerate(entries)
+    )
+
+
+def _loras(given: Given) -> tuple[Extra, ...]:
+    entries = given.values["model"]["loras"]
+    return tuple(
+        Extra(*_one_file(given, ("model", "loras", i)), weight=entry["weight"]) for i, entry in enumerate(entries)
+    )
+
+
+def _one_file(given: Given, path: Steps) -> tuple[Files, str]:
+    """The file that an entry means: the one it names, or the only one there is.
+
+    Raises:
+        ModelError: it is not there, or several could be meant.
+    """
+    files = given.files(path)
+    entry = given.values["model"][path[1]][path[2]]
+    there = [name for name in files.sizes if name.endswith(_SUFFIXES)]
+    safe = [name for name in there if name.endswith(".safetensors")]
+    if entry.get("file") is not None:
+        if entry["file"] not in files.sizes:
+            known = ", ".join(map(shown, (safe or there)[:8])) or "no weights"
+            raise ModelError(f"{dotted(path)}: {shown(files.origin)} has no {shown(entry['file'])}; it has {known}")
+        return files, entry["file"]
+    candidates = safe or there
+    if len(candidates) != 1:
+        known = f"{len(candidates)} files ({', '.join(map(shown, candidates[:4]))} …)" if candidates else "none"
+        raise ModelError(f"{dotted(path)}: name the file of {shown(files.origin)} with 'file:': it holds {known}")
+    return files, candidates[0]
+
+
+def new_model(recipe: Recipe, values: dict[str, Any], source: Source | None) -> Facts:
+    """The facts of a pixel_unet that starts from random weights."""
+    model = values["model"]
+    classes = _classes(recipe, values, source)
+    pixel_unet = family_class("pixel_unet")
+    model |= pixel_unet.block_types(model)
+    facts: Facts = pixel_unet.from_recipe(model, values["scheduler"], values["data"]["resolution"], classes)
+    return facts
+
+
+def _classes(recipe: Recipe, values: dict[str, Any], source: Source | None) -> list[str]:
+    """The class names that the model is told about; fills `num_class_embeds`."""
+    model = values["model"]
+    wanted = model["num_class_embeds"]
+    if wanted is None:
+        return []
+    classes = list(source.classes) if source is not None else []
+    if not classes:
+        raise DataError(
+            "model.num_class_embeds needs classes, and the data has none: put the pictures into one folder per class, "
+            "name data.label_column, or leave num_class_embeds out"
+        )
+    if wanted != "auto" and wanted != len(classes):
+        message = f"the data has {len(classes)} classes: write {len(classes)} or auto"
+        raise RecipeProblems([recipe.problem(("model", "num_class_embeds"), "class-count", message)])
+    model["num_class_embeds"] = len(classes)
+    return classes
