@@ -33,11 +33,13 @@ class Files(ABC):
         origin: where they are, as a person writes it: a path, or owner/name.
         revision: the commit of a hub repository; None on this machine.
         sizes: bytes by name (posix, relative to the root); None where the hub does not say.
+        held: the parts whose weights lie in a single-file checkpoint, not in their own folders.
     """
 
     origin: str
     revision: str | None
     sizes: Mapping[str, int | None]
+    held: frozenset[str] = frozenset()
 
     @abstractmethod
     def at(self, name: str) -> Path | None:

@@ -1,86 +1,121 @@
-"""Reading a saved part: its configuration, and its weights from safetensors only."""
+"""Weight files as they lie on the disk: what their headers say, and what is wrong with them, without loading them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor
 
 from runner.errors import ModelError
 from runner.shown import shown
+from runner.tally import gibibytes
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-def read_config(path: Path, classes: Sequence[str]) -> dict[str, Any]:
-    """A part's configuration.
-
-    Raises:
-        ModelError: the file is missing, is not a JSON object, or is of none of these classes.
-    """
-    config = _json(path)
-    if not isinstance(config, dict) or "_class_name" not in config:
-        raise ModelError(f"{shown(path)} is not a configuration of diffusers: it names no _class_name")
-    if config["_class_name"] not in classes:
-        found = shown(config["_class_name"])
-        raise ModelError(f"{shown(path)} is of class {found}: this version of recipe reads {', '.join(classes)}")
-    return config
+_LARGEST_HEADER = 10**8  # bytes, as safetensors itself allows
+_BITS = {
+    **{"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32},
+    **{"F16": 16, "BF16": 16, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8},
+    **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
+}
 
 
-def read_labels(path: Path) -> list[str]:
-    """The class names beside a class-conditional model; none where there is no such file.
+class Shape(NamedTuple):
+    """A tensor's number format, as safetensors names it, and its shape."""
 
-    Raises:
-        ModelError: it is not a JSON list of texts.
-    """
-    labels = _json(path) if path.is_file() else []
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ModelError(f"{shown(path)} is not a list of class names: get the model's folder again")
-    return labels
+    dtype: str
+    shape: tuple[int, ...]
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{shown(path)} is missing: model.id must be a folder in diffusers' layout") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{shown(path)} is no readable JSON ({shown(error)}): get the model's folder again") from None
+def read_header(path: Path, title: str) -> dict[str, Shape]:
+    """The tensors that a safetensors file holds, from its header alone.
 
-
-def load_part(cls: Any, folder: Path, skeleton: nn.Module) -> Any:
-    """The part of class `cls` with its weights.
+    Source: the format in safetensors' README: 8 bytes little-endian length, JSON, then the tensors without gaps.
 
     Args:
-        cls: the diffusers model class.
-        folder: holds config.json and diffusion_pytorch_model.safetensors.
-        skeleton: the part without weights, whose tensors the file must have.
+        title: what sentences call the file.
 
     Raises:
-        ModelError: the file is missing, damaged, or lacks tensors, has surplus ones or other shapes.
+        ModelError: it is a placeholder, a web page, empty, cut short or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / WEIGHTS
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise ModelError(f"{shown(path)} is missing: weights are read from safetensors files only") from None
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{shown(path)} is damaged ({shown(error)}): get the file again") from None
-    wanted = {key: tuple(tensor.shape) for key, tensor in skeleton.state_dict().items()}
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise ModelError(
-                f"{shown(path)} does not fit its config.json: {shown(key)} should be "
-                f"{_shape(wanted.get(key))} and is {_shape(found.get(key))}"
-            )
-    return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            size = path.stat().st_size
+            _check_start(start + file.read(56), size, title)
+            if length > _LARGEST_HEADER:
+                raise ModelError(f"{title} is damaged (its header is of {length:,} bytes): get the file again")
+            if size < 8 + length:
+                raise _cut(title, size, None)
+            file.seek(8)
+            header = _parsed(file.read(length), title)
+    except OSError as error:
+        raise ModelError(f"{title} cannot be read ({shown(error.strerror)})") from None
+    end = max((end for _, end in header.values()), default=0)
+    if size < 8 + length + end:
+        raise _cut(title, size, 8 + length + end)
+    if size > 8 + length + end:
+        raise ModelError(f"{title} is damaged (its header describes less than the file holds): get the file again")
+    return {key: shape for key, (shape, _) in header.items()}
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else "×".join(map(str, shape)) or "a number"
+def _check_start(start: bytes, size: int, title: str) -> None:
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{title} is a Git LFS placeholder, not the weights: run 'git lfs pull' in the model's folder")
+    if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        raise ModelError(f"{title} is a web page, not the weights: download the file itself")
+    if size == 0:
+        raise ModelError(f"{title} is empty: get the file again")
+    if size < 8:
+        raise _cut(title, size, None)
+
+
+def _cut(title: str, size: int, whole: int | None) -> ModelError:
+    of = "" if whole is None else f" of {gibibytes(whole)}"
+    return ModelError(f"{title} is cut short: {gibibytes(size)}{of}; get the file again")
+
+
+def _parsed(text: bytes, title: str) -> dict[str, tuple[Shape, int]]:
+    """Tensor name -> its shape and where its bytes end."""
+    try:
+        header = json.loads(text)
+        found = {key: _tensor(value) for key, value in header.items() if key != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{title} is damaged (its header is no description of tensors): get the file again") from None
+    place = 0
+    for key, (begin, end) in sorted(
+        ((key, tuple(header[key]["data_offsets"])) for key in found), key=lambda item: item[1]
+    ):
+        if begin != place or end < begin:
+            raise ModelError(f"{title} is damaged ({shown(key)} does not lie where it should): get the file again")
+        place = end
+    return found
+
+
+def _tensor(value: dict[str, Any]) -> tuple[Shape, int]:
+    shape = tuple(int(length) for length in value["shape"])
+    begin, end = value["data_offsets"]
+    if min(shape, default=0) < 0 or math.prod(shape) * _BITS[value["dtype"]] != 8 * (end - begin):
+        raise ValueError(value)
+    return Shape(value["dtype"], shape), end
+
+
+def times(shape: Iterable[int]) -> str:
+    """A shape for people: 320×4×3×3."""
+    return "×".join(map(str, shape)) or "a number"
+
+
+def check_finite(tensors: Iterable[tuple[str, Tensor]], title: str) -> None:
+    """Look for numbers that are none.
+
+    Raises:
+        ModelError: naming the first tensor with NaN or infinity.
+    """
+    for key, tensor in tensors:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+            raise ModelError(f"{title} holds {what} in {shown(key)}: get the file again, or choose another model")

@@ -1,0 +1,252 @@
+"""One part of a saved model: which files hold it, whether they can, and its loading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from runner.errors import ModelError, Refused
+from runner.models.classes import Kind, class_of, kind_of, skeleton
+from runner.models.family import Part
+from runner.models.files import Files
+from runner.models.weights import Shape, check_finite, read_header, times
+from runner.shown import shown
+from runner.tally import gibibytes
+
+__all__ = ["find_part", "load_part", "part_size", "skeleton"]
+
+_VARIANT = re.compile(r"\.([^./]+?)(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$")
+_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
+
+
+def find_part(
+    files: Files, name: str, cls: str, *, variant: str | None, allow_pickle: bool, folder: str | None = None
+) -> tuple[Part, dict[str, Any]]:
+    """The files of one part, and its configuration; its weights are not read.
+
+    Args:
+        name: the part, such as 'unet'.
+        cls: its class as model_index.json names it.
+        variant: the weights that model.variant asks for; a part that has none of it takes the plain ones, as in
+            diffusers, where another part has it.
+        folder: its folder; None for one of its own name.
+
+    Raises:
+        ModelError: a file is missing or no configuration; it describes another class, or more than the weights hold.
+        Refused: only pickles hold its weights and they are not allowed; it asks for code.
+    """
+    kind, folder = kind_of(cls, name), name if folder is None else folder
+    config = _config(files, _in(folder, kind.config), cls, kind)
+    if not kind.safe:
+        return Part(cls, files, folder, tuple(_described(files, folder, kind))), config
+    if name in files.held:
+        return Part(cls, files, folder, (_in(folder, kind.config),)), config
+    names, variant = _weights(files, folder, kind, variant, allow_pickle)
+    part = Part(cls, files, folder, (_in(folder, kind.config), *names), variant)
+    _check_size(part, config)
+    return part, config
+
+
+def load_part(part: Part, root: Path, *, dtype: torch.dtype, skeleton: nn.Module | None = None) -> Any:
+    """The part in memory: a model in evaluation mode, a tokenizer, a scheduler, an image processor.
+
+    Args:
+        root: the folder that `part.files.fetch` gave.
+        dtype: the number format of a model's weights.
+        skeleton: the model without weights, where it is at hand.
+
+    Raises:
+        ModelError: a file is damaged, or its tensors are not those of the configuration, or hold NaN.
+    """
+    cls, kind = class_of(part.cls), kind_of(part.cls, part.folder)
+    place = root / part.folder
+    title = part.files.title(part.folder or kind.config)
+    if not kind.safe:
+        return _guarded(title, lambda: cls.from_pretrained(place, local_files_only=True))
+    held = headers(part)
+    if held and skeleton is not None:
+        check_shapes(skeleton, held, title)
+    model, info = _guarded(
+        title,
+        lambda: cls.from_pretrained(
+            place,
+            dtype=dtype,
+            variant=part.variant,
+            use_safetensors=_is_safe(part.names),
+            local_files_only=True,
+            output_loading_info=True,
+        ),
+    )
+    for what, keys in (("lacks", info["missing_keys"]), ("has a surplus of", info["unexpected_keys"])):
+        if keys:
+            raise ModelError(f"{title} does not fit its config.json: its weights {what} {_some(keys)}")
+    check_finite(model.state_dict().items(), title)
+    return model
+
+
+def part_size(part: Part) -> int:
+    """The bytes of a part's files, as far as the hub says."""
+    return sum(part.files.sizes.get(name) or 0 for name in part.names)
+
+
+def headers(part: Part) -> dict[str, Shape]:
+    """The tensors of a part whose safetensors files are on this machine.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    found: dict[str, Shape] = {}
+    for name in part.names:
+        path = part.files.at(name) if name.endswith(".safetensors") else None
+        if path is not None:
+            found |= read_header(path, part.files.title(name))
+    return found
+
+
+def check_shapes(model: nn.Module, held: dict[str, Shape], title: str) -> None:
+    """Compare the tensors that a file and a model both have.
+
+    Raises:
+        ModelError: one is of another shape.
+    """
+    for key, tensor in model.state_dict().items():
+        if key in held and held[key].shape != tuple(tensor.shape):
+            raise ModelError(
+                f"{title} does not fit its config.json: {shown(key)} should be {times(tensor.shape)} "
+                f"and is {times(held[key].shape)}"
+            )
+
+
+def _config(files: Files, name: str, cls: str, kind: Kind) -> dict[str, Any]:
+    if name not in files.sizes and kind.takes:
+        return {}  # a tokenizer without settings
+    config = files.json(name)
+    if not isinstance(config, dict):
+        raise ModelError(f"{files.title(name)} is no configuration: get the model again")
+    code = [key for key in _CODE if key in config]
+    if code:
+        raise Refused(f"{files.title(name)} sets {code[0]}: recipes cannot run code, choose another model")
+    if config.get("quantization_config") or config.get("transformers_weights"):
+        raise ModelError(
+            f"{files.title(name)} is of quantized or renamed weights: this version of recipe reads plain ones"
+        )
+    found = config.get("model_type") if kind.model_types else config.get("_class_name")
+    wanted = kind.model_types or (cls,)
+    if kind.safe and found not in wanted:
+        raise ModelError(f"{files.title(name)} is of class {shown(found)} where {cls} belongs: get the model again")
+    return config
+
+
+def _described(files: Files, folder: str, kind: Kind) -> Iterator[str]:
+    """The files of a part without weights."""
+    if not any(all(_in(folder, name) in files.sizes for name in whole) for whole in kind.needs):
+        raise files.lacks(_in(folder, kind.needs[0][0]))
+    known = {name for whole in kind.needs for name in whole} | set(kind.takes)
+    yield from (_in(folder, name) for name in sorted(known) if _in(folder, name) in files.sizes)
+
+
+def _weights(
+    files: Files, folder: str, kind: Kind, variant: str | None, allow_pickle: bool
+) -> tuple[list[str], str | None]:
+    """The weight files of a part, and the variant that they are."""
+    there = _variants(files, folder, kind)
+    if variant is not None and variant not in there:
+        everywhere = {found for name in files.sizes for found in _variant_of(name)}
+        if variant not in everywhere:
+            known = ", ".join(map(shown, sorted(everywhere))) or "none"
+            raise ModelError(
+                f"{shown(files.origin)} has no variant {shown(variant)}: it has {known} beside the plain weights"
+            )
+        variant = None
+    for stem, suffix in ((kind.safe, "safetensors"), (kind.pickled, "bin")):
+        names = _named(files, folder, f"{stem}.{suffix}", variant)
+        if names and suffix == "bin" and not allow_pickle:
+            raise Refused(
+                f"{files.title(names[0])} holds the weights only as pickle: --allow-pickle reads it with weights_only"
+            )
+        if names:
+            return names, variant
+    if there:
+        known = ", ".join(sorted(there))
+        raise ModelError(f"{files.title(folder)} has weights only as variant {shown(known)}: write model.variant")
+    raise files.lacks(_in(folder, f"{kind.safe}.safetensors"))
+
+
+def _named(files: Files, folder: str, plain: str, variant: str | None) -> list[str]:
+    """A weight file, or the index and all shards of a sharded one; none where neither is there."""
+    stem, suffix = plain.rsplit(".", 1)
+    mark = f".{variant}" if variant else ""
+    single = _in(folder, f"{stem}{mark}.{suffix}")
+    if single in files.sizes:
+        return [single]
+    index = _in(folder, f"{plain}.index{mark}.json")
+    if index not in files.sizes:
+        return []
+    found = files.json(index)
+    placed = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(placed, dict) or not placed or not all(isinstance(shard, str) for shard in placed.values()):
+        raise ModelError(f"{files.title(index)} is no index of shards: get the file again")
+    shards = sorted(set(placed.values()))
+    for shard in shards:
+        if "/" in shard or "\\" in shard or not shard.endswith(f".{suffix}"):
+            raise Refused(f"{files.title(index)} names {shown(shard)}: a shard lies beside its index")
+        if _in(folder, shard) not in files.sizes:
+            raise files.lacks(_in(folder, shard))
+    return [index, *(_in(folder, shard) for shard in shards)]
+
+
+def _variants(files: Files, folder: str, kind: Kind) -> set[str]:
+    begins = tuple(_in(folder, f"{stem}.") for stem in (kind.safe, kind.pickled))
+    return {found for name in files.sizes if name.startswith(begins) for found in _variant_of(name)}
+
+
+def _variant_of(name: str) -> list[str]:
+    stem = name.rsplit("/", 1)[-1]
+    match = _VARIANT.search(stem) if stem.startswith(("diffusion_pytorch_model.", "model.", "pytorch_model.")) else None
+    return [match[1]] if match else []
+
+
+def _check_size(part: Part, config: dict[str, Any]) -> None:
+    """Refuse a configuration that asks for more than its weights hold, before memory is taken for it."""
+    title = part.files.title(_in(part.folder, kind_of(part.cls, part.folder).config))
+    try:
+        wanted = sum(tensor.numel() for tensor in skeleton(part.cls, config).parameters())
+    except ModelError as error:
+        raise ModelError(f"{title}: {error}") from None
+    held = part_size(part)
+    if held and wanted > held:  # a weight takes a byte at the least
+        raise ModelError(
+            f"{title} describes a model that would need {gibibytes(4 * wanted)} "
+            f"and its weights hold {gibibytes(held)}: get the model again"
+        )
+
+
+def _guarded(title: str, load: Any) -> Any:
+    try:
+        return load()
+    except MemoryError:
+        raise
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the libraries raise nearly anything on damaged files
+        reason = shown(str(error).strip().split("\n")[0])
+        raise ModelError(f"{title} cannot be loaded ({type(error).__name__}: {reason}): get the model again") from error
+
+
+def _some(keys: Iterable[Any]) -> str:
+    names = sorted(map(str, keys))
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return shown(", ".join(names[:3])) + rest
+
+
+def _is_safe(names: Iterable[str]) -> bool:
+    return any(name.endswith(".safetensors") for name in names)
+
+
+def _in(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
