@@ -66,7 +66,7 @@ _MODELS = {
 _OTHERS = {
     **dict.fromkeys(SCHEDULERS, _SCHEDULER),
     **dict.fromkeys(("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), _TOKENIZER),
-    **dict.fromkeys(("CLIPImageProcessor", "CLIPFeatureExtractor"), _PROCESSOR),
+    **dict.fromkeys(("CLIPImageProcessor", "CLIPImageProcessorPil", "CLIPFeatureExtractor"), _PROCESSOR),
 }
 _RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 knows the new name only
 
