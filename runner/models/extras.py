@@ -1,0 +1,162 @@
+"""What is laid over a model: embeddings (textual inversion) and LoRAs, loaded by diffusers, checked by us."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.loaders import TextualInversionLoaderMixin
+from safetensors.torch import load_file
+from torch import Tensor
+
+from runner.errors import ModelError, Refused
+from runner.models.family import Extra, Facts
+from runner.models.files import Files
+from runner.models.weights import check_finite, read_header
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+_ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+"""SDXL's embeddings name the text encoder that a table belongs to."""
+
+_DOWN = re.compile(r"\.(lora_A|lora_down|lora\.down|lora_linear_layer\.down|\w+_lora\.down)\.weight$")
+
+
+def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
+    """Looks at an embedding's or LoRA's file before anything is downloaded or loaded.
+
+    Raises:
+        Refused: it is a pickle, and they are not allowed.
+        ModelError: it is here and damaged.
+    """
+    if not name.endswith(".safetensors"):
+        if not allow_pickle:
+            raise Refused(f"{files.title(name)} is a pickle: --allow-pickle reads it with weights_only")
+        return
+    path = files.at(name)
+    if path is not None:
+        read_header(path, files.title(name))
+
+
+def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> None:
+    """Lays a model's embeddings and LoRAs over the parts of its pipeline, in the recipe's order.
+
+    Raises:
+        ModelError: a file is damaged, or does not fit the model.
+        EnvironmentFault: the hub, while downloading.
+    """
+    for extra in facts.embeddings:
+        path = extra.files.fetch([extra.name], progress) / extra.name
+        _lay_embedding(pipeline, extra, _tensors(path, extra), facts.family)
+    names = [f"lora_{i}" for i in range(len(facts.loras))]
+    for name, extra in zip(names, facts.loras, strict=True):
+        _lay_lora(pipeline, extra, extra.files.fetch([extra.name], progress) / extra.name, name)
+    if names:
+        pipeline.set_adapters(names, [extra.weight for extra in facts.loras])
+
+
+def _tensors(path: Path, extra: Extra) -> Any:
+    """What an embedding's file holds."""
+    title = extra.files.title(extra.name)
+    if extra.name.endswith(".safetensors"):
+        read_header(path, title)
+        return load_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle of anything else than tensors, or a damaged one
+        raise ModelError(f"{title} cannot be read with weights_only ({shown(type(error).__name__)})") from None
+
+
+def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> None:
+    title = extra.files.title(extra.name)
+    if not isinstance(pipeline, TextualInversionLoaderMixin) or hasattr(pipeline, "transformer"):
+        raise ModelError(f"{title}: a {family} model takes no embeddings, take it out of model.embeddings")
+    found, named = _tables(held, title)
+    token = extra.token or named or PurePosixPath(extra.name).name.rpartition(".")[0]
+    encoders = [name for name in _ENCODERS.values() if getattr(pipeline, name, None) is not None]
+    if len(found) == 1 and len(encoders) == 1:
+        found = {encoders[0]: next(iter(found.values()))}
+    for encoder in encoders:
+        if encoder not in found:
+            raise ModelError(f"{title} has no vectors for {encoder}: it was made for another family than {family}")
+        _lay_table(pipeline, encoder, token, found[encoder], title)
+
+
+def _tables(held: Any, title: str) -> tuple[dict[str, Tensor], str | None]:
+    """The vectors for each text encoder, and the token that the file names.
+
+    The layouts: {clip_l, clip_g} (SDXL), {string_to_param: {'*'}, name} and {emb_params} (AUTOMATIC1111),
+    {token: vectors} (diffusers), and vectors alone.
+    """
+    named = None
+    if isinstance(held, Mapping) and "string_to_param" in held:
+        named, held = held.get("name"), held["string_to_param"]
+        held = {"emb_params": held.get("*") if isinstance(held, Mapping) else None}
+    if isinstance(held, Tensor):
+        held = {"emb_params": held}
+    if isinstance(held, Mapping) and held.keys() == _ENCODERS.keys():
+        found = {_ENCODERS[key]: value for key, value in held.items()}
+    elif isinstance(held, Mapping) and len(held) == 1:
+        key, value = next(iter(held.items()))
+        found, named = {"text_encoder": value}, named if key == "emb_params" else str(key)
+    else:
+        raise ModelError(f"{title} is no embedding: it should hold one table of vectors, or clip_l and clip_g")
+    if not all(isinstance(value, Tensor) and value.ndim in (1, 2) for value in found.values()):
+        raise ModelError(f"{title} is no embedding: its vectors are no table")
+    check_finite(found.items(), title)
+    return found, named if isinstance(named, str) and named else None
+
+
+def _lay_table(pipeline: Any, encoder: str, token: str, table: Tensor, title: str) -> None:
+    text_encoder, tokenizer = (
+        getattr(pipeline, encoder),
+        getattr(pipeline, encoder.replace("text_encoder", "tokenizer")),
+    )
+    width, wanted = table.shape[-1], text_encoder.get_input_embeddings().weight.shape[-1]
+    if width != wanted:
+        raise ModelError(f"{title} has vectors {width} wide and the model's {encoder} {wanted}: it fits another model")
+    vocabulary = tokenizer.get_vocab()
+    if token in vocabulary or f"{token}_1" in vocabulary:
+        raise ModelError(f"{title}: the model knows the word {shown(token)!r} already; give its 'token:' another name")
+    pipeline.load_textual_inversion({token: table}, token=token, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def _lay_lora(pipeline: Any, extra: Extra, path: Path, name: str) -> None:
+    """diffusers loads what fits and only logs the rest: what it took is counted."""
+    title = extra.files.title(extra.name)
+    given: dict[str, Any] = {}
+    source: Any = path.parent
+    if extra.name.endswith(".safetensors"):
+        read_header(path, title)
+        given = {"weight_name": path.name, "use_safetensors": True, "local_files_only": True}
+    else:
+        source = _tensors(path, extra)
+    unet = getattr(pipeline, "unet", None)
+    try:
+        read: Any = pipeline.lora_state_dict(source, unet_config=unet.config if unet is not None else None, **given)
+        held: dict[str, Tensor] = read[0] if isinstance(read, tuple) else read
+        check_finite(held.items(), title)
+        pipeline.load_lora_weights(source, adapter_name=name, **given)
+    except ModelError:
+        raise
+    except Exception as error:  # diffusers and peft raise many kinds on keys and shapes that do not fit
+        reason = shown(" ".join(str(error).split())[:200])
+        raise ModelError(f"{title} is no LoRA for this model ({reason}): take one that was trained on it") from None
+    wanted = sum(bool(_DOWN.search(key)) for key in held)
+    taken = sum(
+        key.endswith(f".lora_A.{name}.weight")
+        for part in pipeline.components.values()
+        if isinstance(part, torch.nn.Module)
+        for key, _ in part.named_parameters()
+    )
+    if taken < max(wanted, 1):
+        first = next((key for key in held if _DOWN.search(key)), next(iter(held), "nothing"))
+        raise ModelError(
+            f"{title} does not fit this model: of its {wanted} layers {taken} have a place in it "
+            f"(it begins with {shown(first)}); take one that was trained on this family"
+        )

@@ -1,0 +1,101 @@
+"""What of a recipe's `sampling` section a diffusers pipeline cannot do: found before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from runner.diffusion.samplers import sampler, saved_scheduler
+from runner.models.family import Facts, Misfit
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.models.pipeline import PipelineFamily
+
+_NEUTRAL = {"guidance_rescale": 0.0, "eta": 0.0, "true_cfg_scale": 1.0}
+_TASKS = {"text2img": "drawing from text alone", "img2img": "drawing from init_image", "inpaint": "inpainting"}
+
+
+def misfits(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+    """What every family asks of a settled section with one value for each key."""
+    if not sampling.get("prompts"):
+        yield Misfit("prompts", "no-prompts", f"a {facts.family} model draws what a text says: give prompts")
+    yield from _foreign_arguments(family, sampling)
+    yield from _sampler(family, facts, sampling)
+    yield from _sizes(family, sampling)
+    yield from _clip_skip(family, facts, sampling)
+    yield from _strength(sampling)
+
+
+def _foreign_arguments(family: type[PipelineFamily], sampling: dict[str, Any]) -> Iterator[Misfit]:
+    """Keys that this task's pipeline has no argument for, though another of the family's has."""
+    task = family.task(sampling)
+    takes = family.arguments(task)
+    for key in sorted(family.KEYS & {"guidance_rescale", "clip_skip", "eta", "true_cfg_scale"}):
+        if key not in takes and sampling.get(key) not in (None, _NEUTRAL.get(key)):
+            yield Misfit(key, "not-of-this-task", f"{_TASKS[task]} with {family.family()} has no {key}: take it out")
+
+
+def _sampler(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+    """A sampler of another kind of noise, or options that diffusers refuses: tried out on a few numbers."""
+    section = sampling.get("scheduler")
+    if section is not None and section["type"] not in family.SCHEDULERS:
+        known = ", ".join(sorted(family.SCHEDULERS))
+        message = f"{section['type']} draws no {facts.family} model, whose noise is of another kind: write {known}"
+        yield Misfit("scheduler.type", "scheduler-of-another-kind", message)
+        return
+    try:
+        made = sampler(saved_scheduler(facts.configs["scheduler"]), section)
+        set_timesteps(made, min(8, sampling["num_inference_steps"]))
+        noise = torch.zeros(1, 4, 8, 8)
+        made.step(noise, made.timesteps[0], noise)
+    except Exception as error:  # diffusers raises many kinds
+        name = "the model's own scheduler" if section is None else section["type"]
+        yield Misfit("scheduler.type", "scheduler-options", f"{name} cannot draw so: {shown(error)}")
+        return
+    try:
+        set_timesteps(made, sampling["num_inference_steps"])
+    except Exception as error:
+        yield Misfit("num_inference_steps", "steps", f"the sampler cannot take so many steps: {shown(error)}")
+
+
+def set_timesteps(scheduler: Any, steps: int) -> None:
+    """Sets a scheduler's timesteps; how far it shifts them does not matter."""
+    scheduler.set_timesteps(steps, **({"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}))
+
+
+def _sizes(family: type[PipelineFamily], sampling: dict[str, Any]) -> Iterator[Misfit]:
+    for key in ("height", "width"):
+        side, unit = sampling.get(key), family.SIDE
+        if side and side % unit:
+            near = max(unit, round(side / unit) * unit)
+            yield Misfit(key, "picture-size", f"the sides must be multiples of {unit}: write {near}")
+    if bool(sampling.get("height")) != bool(sampling.get("width")):
+        yield Misfit("width", "picture-size", "give both height and width, or neither")
+    path = sampling.get("init_image")
+    if path is not None:
+        with Image.open(path) as image:
+            small = min(image.size) < family.SIDE
+            size = "×".join(map(str, image.size))
+        if small:
+            message = f"the picture has {size} pixels: it needs at least {family.SIDE} a side"
+            yield Misfit("init_image", "picture-size", message)
+
+
+def _clip_skip(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+    """The pipelines count from the last layer; SDXL and SD 3 leave one out of their own."""
+    skipped = sampling.get("clip_skip")
+    encoders = [name for name in ("text_encoder", "text_encoder_2") if name in facts.configs]
+    deepest = min(facts.configs[name].get("num_hidden_layers", 12) for name in encoders) - family.OWN_SKIP
+    if skipped is not None and skipped > deepest:
+        yield Misfit("clip_skip", "clip-skip", f"the text encoder has no layer so deep: write at most {deepest}")
+
+
+def _strength(sampling: dict[str, Any]) -> Iterator[Misfit]:
+    strength, steps = sampling.get("strength"), sampling["num_inference_steps"]
+    if sampling.get("init_image") is not None and strength is not None and int(steps * strength) < 1:
+        message = f"strength {strength} of {steps} steps leaves none to draw: raise strength or num_inference_steps"
+        yield Misfit("strength", "no-steps", message)

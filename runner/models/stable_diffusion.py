@@ -1,0 +1,59 @@
+"""Stable Diffusion 1.x and 2.x, predicting noise or velocity: one CLIP text encoder and a UNet in latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
+from torch import Tensor
+
+from runner.models.family import Facts, Misfit
+from runner.models.pipeline import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER, PipelineFamily
+
+INPAINTING = 9
+"""The input channels of a UNet made for inpainting: latents, the masked picture's latents, and the mask."""
+
+
+class StableDiffusion(PipelineFamily):
+    """Stable Diffusion 1.x and 2.x."""
+
+    KEYS: ClassVar[frozenset[str]] = PROMPTED | FROM_IMAGE | {"prompt_syntax", "guidance_rescale", "clip_skip", "eta"}
+    PIPELINES: ClassVar[dict[str, Any]] = {
+        "text2img": StableDiffusionPipeline,
+        "img2img": StableDiffusionImg2ImgPipeline,
+        "inpaint": StableDiffusionInpaintPipeline,
+    }
+    PARTS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "unet": ("UNet2DConditionModel",),
+        "text_encoder": ("CLIPTextModel",),
+        "vae": ("AutoencoderKL",),
+        "tokenizer": TOKENIZER,
+        "scheduler": tuple(f"{name}Scheduler" for name in sorted(DISCRETE)),
+        "safety_checker": ("StableDiffusionSafetyChecker",),
+        "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
+    }
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset({"safety_checker", "feature_extractor"})
+    SCHEDULERS: ClassVar[frozenset[str]] = DISCRETE
+
+    @classmethod
+    def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+        yield from super().problems(facts, sampling)
+        if facts.configs["unet"].get("in_channels", 4) == INPAINTING and cls.task(sampling) != "inpaint":
+            message = "this model was made for inpainting: give init_image and mask_image"
+            yield Misfit("init_image", "inpainting-model", message)
+
+    @classmethod
+    def forward(cls, denoiser: Any, facts: Facts, batch: int, height: int, width: int) -> Tensor:
+        config, device = denoiser.config, denoiser.device
+        latents = torch.zeros(batch, config["in_channels"], height, width, device=device)
+        text = torch.zeros(batch, 77, config["cross_attention_dim"], device=device)
+        return denoiser(
+            latents, torch.zeros(1, device=device), text, added_cond_kwargs=cls.added(facts, batch, device)
+        )[0]
+
+    @classmethod
+    def added(cls, facts: Facts, batch: int, device: torch.device) -> dict[str, Tensor] | None:
+        """What the UNet is told beside the prompt."""
+        return None
