@@ -1,7 +1,6 @@
 """A tiny Hugging Face hub: enough of its API for huggingface_hub and datasets, served from a dictionary.
 
-The same repositories are data sets (/datasets/…) and models. Weight files are stored as git's large files: the hub lists
-their sha256.
+The same repositories are data sets (/datasets/…) and models. Weights are stored as git's large files, with their sha256.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class _Hub(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes = b"") -> None:
         path = unquote(urlsplit(self.path).path)
-        self.asked.append(f"{self.command} {self.path}")
+        self.asked.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip())
         match = re.match(r"(?:/api)?/?(?:datasets/|models/)?([^/]+/[^/]+)(?:/(\w+(?:-\w+)?)/([^/]+)(?:/(.*))?)?$", path)
         if match is None:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})

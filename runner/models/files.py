@@ -69,19 +69,32 @@ class Files(ABC):
         if (self.sizes[name] or 0) > _LARGEST_JSON:
             raise ModelError(f"{self.title(name)} is over {_LARGEST_JSON:,} bytes: too large to describe a model")
         try:
-            return json.loads(self._bytes(name))
-        except (OSError, ValueError, RecursionError) as error:
+            return json.loads(self.start(name, _LARGEST_JSON))
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{self.title(name)} is no readable JSON ({shown(error)}): get the file again") from None
 
     def title(self, name: str) -> str:
         """What sentences call a file."""
         return shown(f"{self.origin}/{name}")
 
-    def _bytes(self, name: str) -> bytes:
+    def start(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of a file, or all of a shorter one; nothing stays that was not there.
+
+        Raises:
+            ModelError: it is missing or cannot be read.
+            EnvironmentFault: the hub cannot be asked.
+        """
         path = self.at(name)
         if path is None:
-            raise self.lacks(name)
-        return path.read_bytes()
+            return self._asked_for(name, count)
+        try:
+            with path.open("rb") as file:
+                return file.read(count)
+        except OSError as error:
+            raise ModelError(f"{self.title(name)} cannot be read ({shown(error.strerror)})") from None
+
+    def _asked_for(self, name: str, count: int) -> bytes:  # noqa: ARG002 - only a hub can be asked
+        raise self.lacks(name)
 
 
 class Folder(Files):
@@ -198,11 +211,8 @@ class Repository(Files):
             "run once without --offline"
         )
 
-    def _bytes(self, name: str) -> bytes:
-        path = self.at(name)
-        if path is not None:
-            return path.read_bytes()
-        return read(self._asked, str(self.revision), self._below + name, _LARGEST_JSON)
+    def _asked_for(self, name: str, count: int) -> bytes:
+        return read(self._asked, str(self.revision), self._below + name, count)
 
 
 def open_files(

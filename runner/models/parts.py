@@ -102,9 +102,8 @@ def headers(part: Part) -> dict[str, Shape]:
     """
     found: dict[str, Shape] = {}
     for name in part.names:
-        path = part.files.at(name) if name.endswith(".safetensors") else None
-        if path is not None:
-            found |= read_header(path, part.files.title(name))
+        if name.endswith(".safetensors") and part.files.at(name) is not None:
+            found |= read_header(part.files, name)
     return found
 
 

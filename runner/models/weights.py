@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from runner.errors import ModelError
+from runner.models.files import Files
 from runner.shown import shown
 from runner.tally import gibibytes
 
 _LARGEST_HEADER = 10**8  # bytes, as safetensors itself allows
+_FIRST = 2**18  # bytes to begin with: the header of most files
 _BITS = {
     **{"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32},
     **{"F16": 16, "BF16": 16, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8},
@@ -30,35 +31,31 @@ class Shape(NamedTuple):
     shape: tuple[int, ...]
 
 
-def read_header(path: Path, title: str) -> dict[str, Shape]:
-    """The tensors that a safetensors file holds, from its header alone.
+def read_header(files: Files, name: str) -> dict[str, Shape]:
+    """The tensors that a safetensors file holds, from its header alone; of a hub's file only that is read.
 
     Source: the format in safetensors' README: 8 bytes little-endian length, JSON, then the tensors without gaps.
 
-    Args:
-        title: what sentences call the file.
-
     Raises:
         ModelError: it is a placeholder, a web page, empty, cut short or damaged.
+        EnvironmentFault: the hub cannot be asked.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            size = path.stat().st_size
-            _check_start(start + file.read(56), size, title)
-            if length > _LARGEST_HEADER:
-                raise ModelError(f"{title} is damaged (its header is of {length:,} bytes): get the file again")
-            if size < 8 + length:
-                raise _cut(title, size, None)
-            file.seek(8)
-            header = _parsed(file.read(length), title)
-    except OSError as error:
-        raise ModelError(f"{title} cannot be read ({shown(error.strerror)})") from None
-    end = max((end for _, end in header.values()), default=0)
-    if size < 8 + length + end:
-        raise _cut(title, size, 8 + length + end)
-    if size > 8 + length + end:
+    title, path = files.title(name), files.at(name)
+    start = files.start(name, _FIRST)
+    size = path.stat().st_size if path else files.sizes[name] or len(start)
+    _check_start(start, size, title)
+    length = int.from_bytes(start[:8], "little")
+    if length > _LARGEST_HEADER:
+        raise ModelError(f"{title} is damaged (its header is of {length:,} bytes): get the file again")
+    if size < 8 + length:
+        raise _cut(title, size, None)
+    if len(start) < 8 + length:
+        start = files.start(name, 8 + length)
+    header = _parsed(start[8 : 8 + length], title)
+    whole = 8 + length + max((end for _, end in header.values()), default=0)
+    if size < whole:
+        raise _cut(title, size, whole)
+    if size > whole:
         raise ModelError(f"{title} is damaged (its header describes less than the file holds): get the file again")
     return {key: shape for key, (shape, _) in header.items()}
 
@@ -87,9 +84,7 @@ def _parsed(text: bytes, title: str) -> dict[str, tuple[Shape, int]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{title} is damaged (its header is no description of tensors): get the file again") from None
     place = 0
-    for key, (begin, end) in sorted(
-        ((key, tuple(header[key]["data_offsets"])) for key in found), key=lambda item: item[1]
-    ):
+    for begin, end, key in sorted((*header[key]["data_offsets"], key) for key in found):
         if begin != place or end < begin:
             raise ModelError(f"{title} is damaged ({shown(key)} does not lie where it should): get the file again")
         place = end

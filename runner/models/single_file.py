@@ -1,0 +1,249 @@
+"""A model in one checkpoint file: what it is, which configuration describes it, and its loading by diffusers."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+from diffusers.loaders import single_file_utils as known
+from torch import nn
+
+from runner.errors import EnvironmentFault, ModelError, RecipeError, Refused
+from runner.models.classes import class_of, skeleton
+from runner.models.family import Facts, Part
+from runner.models.files import Files, open_files
+from runner.models.index import INDEX
+from runner.models.parts import load_part
+from runner.models.weights import check_finite, read_header
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+_TYPES = {
+    *("v1", "v2", "inpainting", "inpainting_v2", "xl_base", "xl_refiner", "xl_inpaint"),
+    *("sd3", "sd35_medium", "sd35_large", "flux-dev", "flux-schnell"),
+}
+_KEYS = known.CHECKPOINT_KEY_NAMES
+_UNET = "model.diffusion_model."
+_CLIP = {
+    "text_encoder": ("clip", "open_clip", "clip_sdxl", "clip_sd3"),
+    "text_encoder_2": ("open_clip_sdxl", "open_clip_sdxl_refiner", "open_clip_sd3"),
+}
+_T5 = "text_encoders.t5xxl.transformer.shared.weight"
+_UNUSED = ("model_ema.", "loss.")  # of training, in no pipeline
+
+
+class Checkpoint(Files):
+    """A configuration's files with a checkpoint that holds the weights of the parts in `held`.
+
+    Attributes:
+        part: the checkpoint's own file.
+        shapes: its tensors.
+    """
+
+    def __init__(self, part: Part, shapes: Mapping[str, Any], config: Files) -> None:
+        self.part, self.shapes, self._config = part, shapes, config
+        self.origin, self.revision, self.sizes = config.origin, config.revision, config.sizes
+        self.held = frozenset(_held(shapes))
+
+    def at(self, name: str) -> Path | None:
+        return self._config.at(name)
+
+    def fetch(self, names: Sequence[str], progress: Progress) -> Path:
+        return self._config.fetch(names, progress)
+
+    def lacks(self, name: str) -> RecipeError:
+        if name.endswith((".safetensors", ".bin")):
+            title = self.part.files.title(self.part.names[0])
+            return ModelError(
+                f"{title} holds no {shown(Path(name).parent.name)}, and neither does {self.title('')[:-1]}"
+            )
+        return self._config.lacks(name)
+
+    def json(self, name: str) -> Any:
+        """As the configuration's; a safety checker is in no checkpoint, so the index has none."""
+        value = self._config.json(name)
+        if name == INDEX and isinstance(value, dict):
+            return {key: entry for key, entry in value.items() if key != "safety_checker"}
+        return value
+
+    def start(self, name: str, count: int) -> bytes:
+        return self._config.start(name, count)
+
+
+def open_checkpoint(
+    files: Files, name: str, config: Files | None, *, offline: bool, allow_pickle: bool, key: str = "model"
+) -> Checkpoint:
+    """The files of a model whose weights lie in one checkpoint.
+
+    Args:
+        files, name: the checkpoint.
+        config: a diffusers folder or repository that describes it; None for diffusers' own choice on the hub.
+        key: the recipe's section that names the model, for sentences.
+
+    Raises:
+        ModelError: it is damaged, or no checkpoint of a family that can be drawn.
+        EnvironmentFault: the hub is needed for the configuration and cannot be asked.
+        Refused: it is a pickle and those are not allowed.
+    """
+    if name not in files.sizes:
+        raise files.lacks(name)
+    title = files.title(name)
+    shapes = _shapes(files, name, allow_pickle)
+    _check_known(shapes, title)
+    if config is None:
+        config = _default_config(shapes, title, offline=offline, key=key)
+    return Checkpoint(Part("", files, "", (name,)), shapes, config)
+
+
+def load_single(facts: Facts, progress: Progress, *, dtype: torch.dtype) -> dict[str, Any]:
+    """Every part of a model whose `facts.checkpoint` holds its weights, as diffusers' `from_single_file` loads them.
+
+    Raises:
+        ModelError: the checkpoint does not fit its configuration, lacks tensors, or holds NaN.
+        EnvironmentFault: the hub, the disk.
+    """
+    assert facts.checkpoint is not None
+    (name,), files = facts.checkpoint.names, facts.checkpoint.files
+    title = files.title(name)
+    path = files.fetch([name], progress) / name
+    shapes = _shapes(files, name, allow_pickle=True)  # whether it may be one was asked when it was opened
+    own = {
+        part: there
+        for part, there in facts.parts.items()
+        if isinstance(there.files, Checkpoint) and part in there.files.held
+    }
+    _check_numbers(own, facts, shapes, title)
+    parts: dict[str, Any] = {}
+    for part, there in facts.parts.items():
+        if part not in own:
+            parts[part] = load_part(there, there.files.fetch(there.names, progress), dtype=dtype)
+    config = next(iter(own.values())).files
+    root = config.fetch([INDEX, *(file for there in own.values() for file in there.names)], progress)
+    pipeline = _from_single_file(facts, path, root, parts, own, dtype, title)
+    for part in own:
+        parts[part] = _whole(getattr(pipeline, part), title)
+    return parts
+
+
+def _from_single_file(
+    facts: Facts, path: Path, root: Path, parts: dict[str, Any], own: Mapping[str, Part], dtype: torch.dtype, title: str
+) -> Any:
+    for part in own.values():
+        class_of(part.cls)  # its library is quiet from now on
+    cls = getattr(diffusers, facts.pipeline)
+    absent = {part: None for part in cls._get_signature_types() if part not in parts and part not in own}
+    options = {"config": str(root), "dtype": dtype, "local_files_only": True}
+    try:
+        return cls.from_single_file(str(path), **options, **parts, **absent)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except KeyError as error:
+        raise ModelError(f"{title} lacks the tensor {shown(error.args[0])}: get the file again") from error
+    except Exception as error:  # nearly anything is raised on tensors that do not fit
+        reason = shown(str(error).strip().split("\n")[0])
+        raise ModelError(f"{title} does not fit {shown(root)} ({reason}): correct model.config") from error
+
+
+def _whole(model: nn.Module, title: str) -> nn.Module:
+    """A part that has all its weights."""
+    tensors = model.state_dict()
+    empty = [key for key, tensor in tensors.items() if tensor.is_meta]
+    if empty:
+        raise ModelError(
+            f"{title} does not fit its configuration: it lacks {shown(empty[0])} of {type(model).__name__}"
+        )
+    check_finite(tensors.items(), title)
+    return model
+
+
+def _shapes(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
+    """The checkpoint's tensors, or what stands for them: all have a `shape`."""
+    if name.endswith(".safetensors"):
+        return read_header(files, name)
+    title, path = files.title(name), files.at(name)
+    if not allow_pickle:
+        raise Refused(f"{title} is a pickle: take a .safetensors file, or --allow-pickle reads it with weights_only")
+    if path is None:
+        raise ModelError(f"{title} is a pickle that is not on this machine: download it and give its path")
+    try:
+        found = torch.load(path, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = shown(str(error).strip().split("\n")[0])
+        raise Refused(f"{title} holds more than weights ({reason}): take a .safetensors file") from None
+    except Exception as error:
+        raise ModelError(f"{title} is damaged ({shown(error)}): get the file again") from None
+    while isinstance(found, dict) and "state_dict" in found:
+        found = found["state_dict"]
+    if not isinstance(found, dict):
+        raise ModelError(f"{title} is no checkpoint of a model: correct model.id")
+    return {key: tensor for key, tensor in found.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _check_known(shapes: Mapping[str, Any], title: str) -> None:
+    if any("lora" in key.lower() for key in shapes):
+        raise ModelError(f"{title} is a LoRA and no whole model: write it under model.loras")
+    if not {"unet", "transformer"} & set(_held(shapes)):
+        raise ModelError(
+            f"{title} is no checkpoint of Stable Diffusion or Flux: it holds no denoiser under a known name"
+        )
+
+
+def _default_config(shapes: Mapping[str, Any], title: str, *, offline: bool, key: str) -> Files:
+    """The repository that diffusers reads the configuration of such a checkpoint from."""
+    try:
+        found = known.infer_diffusers_model_type(shapes)
+    except Exception:  # written for whole checkpoints: it looks into tensors that may not be there
+        found = "unknown"
+    if found not in _TYPES:
+        raise ModelError(f"{title} is a checkpoint of type {found}: write {key}.config, or choose another model")
+    id = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[found]["pretrained_model_name_or_path"]
+    try:
+        return open_files(id, base=Path("/nowhere"), key=f"{key}.config", offline=offline)
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"{title} holds no configuration, and {id}, which describes it, cannot be read: "
+            f"write {key}.config with a diffusers folder of the same kind ({error})"
+        ) from None
+
+
+def _held(shapes: Mapping[str, Any]) -> Iterator[str]:
+    """The parts whose weights a checkpoint holds, by diffusers' names."""
+    if any(key in shapes for names in (_KEYS["sd3"], _KEYS["flux"]) for key in names):
+        yield "transformer"
+    elif any(key.startswith(_UNET) for key in shapes):
+        yield "unet"
+    if any(key.startswith(tuple(known.LDM_VAE_KEYS)) for key in shapes):
+        yield "vae"
+    for part, names in _CLIP.items():
+        if any(_KEYS[name] in shapes for name in names):
+            yield part
+    if _T5 in shapes:
+        yield "text_encoder_2" if any(key in shapes for key in _KEYS["flux"]) else "text_encoder_3"
+
+
+def _check_numbers(own: Mapping[str, Part], facts: Facts, shapes: Mapping[str, Any], title: str) -> None:
+    """Compare how many numbers the denoiser and the VAE have with what the checkpoint holds for them.
+
+    diffusers drops tensors that it does not know without a word; LDM's and its own layout hold the same numbers.
+    """
+    for part, begins in (("unet", (_UNET,)), ("vae", tuple(known.LDM_VAE_KEYS))):
+        if part not in own:
+            continue
+        wanted = sum(tensor.numel() for tensor in skeleton(own[part].cls, facts.configs[part]).state_dict().values())
+        found = sum(math.prod(shapes[key].shape) for key in shapes if _is_of(key, begins))
+        if found != wanted:
+            raise ModelError(
+                f"{title} does not fit its configuration: its {part} holds {found:,} numbers where "
+                f"{shown(own[part].files.origin)} describes {wanted:,}: correct model.config"
+            )
+
+
+def _is_of(key: str, begins: tuple[str, ...]) -> bool:
+    return any(key.startswith(begin) and not key.removeprefix(begin).startswith(_UNUSED) for begin in begins)
