@@ -17,7 +17,6 @@ _WORKS = {
     "diffusers": ("diffusers:UNet2DModel", "diffusers:DDPMPipeline", "diffusers:StableDiffusionPipeline"),
 }
 _EXTRAS = {
-    "peft": "LoRA",
     "bitsandbytes": "8-bit Adam",
     "prodigyopt": "the Prodigy optimizer",
     "xformers": "another attention",

@@ -141,7 +141,7 @@ class PixelUNet:
         if facts.parts:
             part = facts.parts["unet"]
             root = part.files.fetch(part.names, progress)
-            unet = load_part(part, root, dtype=DTYPES[compute["dtype"]])
+            unet = load_part(part, root, dtype=DTYPES[compute["dtype"]], skeleton=cls.skeletons(facts)["unet"])
             scheduler = saved_scheduler(facts.configs["scheduler"])
         else:
             with torch.random.fork_rng(devices=[]):

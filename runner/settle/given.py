@@ -37,17 +37,18 @@ class Given:
         return open_data(self.recipe, self.values, offline=self.offline)
 
     def files(self, path: Steps, key: str = "id") -> Files:
-        """The files that the section at `path` names, with its `revision` and `subfolder` where it has them."""
+        """The files that `key` of the section at `path` names; an id's revision and subfolder stand beside it."""
         section = _at(self.values, path)
+        beside = section if key == "id" else {}
         files = open_files(
             section[key],
             base=self.recipe.folder_of((*path, key)),
             key=dotted((*path, key)),
-            revision=section.get("revision"),
-            subfolder=section.get("subfolder"),
+            revision=beside.get("revision"),
+            subfolder=beside.get("subfolder"),
             offline=self.offline,
         )
-        if files.revision is not None and "revision" in section and key == "id":
+        if files.revision is not None and "revision" in beside:
             section["revision"] = files.revision
         local = as_path(section[key], self.recipe.folder_of((*path, key)))
         if local is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from runner.data.source import Source
@@ -12,19 +13,20 @@ from runner.language.problems import RecipeProblems
 from runner.language.recipe import Recipe
 from runner.models import family_class
 from runner.models.family import Extra, Facts
-from runner.models.files import Files
+from runner.models.files import Files, Single
 from runner.models.index import family_of
 from runner.models.parts import find_part
+from runner.models.single_file import open_checkpoint
 from runner.settle.given import Given
 from runner.shown import shown
 
 _SUFFIXES = (".safetensors", ".pt", ".bin", ".pth", ".ckpt")
 
 
-def saved_model(given: Given, path: Steps = ("model",)) -> Facts:
-    """The facts of the pretrained model in the section at `path`, with all that the recipe lays over it."""
+def saved_model(given: Given) -> Facts:
+    """The facts of the pretrained model, with all that the recipe lays over it."""
     section = given.values["model"]
-    files = given.files(path)
+    files = _model_files(given)
     section["family"] = family_of(files, section["family"])
     family = family_class(section["family"])
     facts: Facts = family.inspect(files, variant=section["variant"], allow_pickle=given.allow_pickle)
@@ -32,6 +34,20 @@ def saved_model(given: Given, path: Steps = ("model",)) -> Facts:
     if "vae" in section:
         facts = _other_vae(given, facts)
     return replace(facts, embeddings=_embeddings(given), loras=_loras(given))
+
+
+def _model_files(given: Given) -> Files:
+    """A model's folder or repository, or the single file in it with the configuration that describes it."""
+    section = given.values["model"]
+    files = given.files(("model",))
+    name = Path(section["id"]).name if isinstance(files, Single) else section["file"]
+    if name is None:
+        return files
+    config = given.files(("model",), key="config") if section["config"] is not None else None
+    options = {"offline": given.offline, "allow_pickle": given.allow_pickle}
+    checkpoint = open_checkpoint(files, name, config, **options)
+    section["config"] = section["config"] or checkpoint.origin
+    return checkpoint
 
 
 def _safety(given: Given, facts: Facts) -> Facts:

@@ -28,8 +28,9 @@ def unet(classes=None):
 
 
 def request(**options):
-    defaults = {"labels": None, "num_inference_steps": 5, "guidance_scale": 1.0, "eta": 0.0, "scheduler": None}
-    return Request(**{**defaults, **options})
+    labels = options.pop("labels", None)
+    sampling = {"num_inference_steps": 5, "guidance_scale": 1.0, "eta": 0.0, "trajectory": 0, **options}
+    return Request(sampling, labels=labels)
 
 
 def family(classes=0, **scheduler):
@@ -116,7 +117,7 @@ def test_classes_change_the_picture_and_guidance_too():
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 4, 50])
 def test_moments_run_from_noise_to_the_picture(keep):
-    drawn = family().draw(request(moments=keep, num_inference_steps=6), generators(1, 2), lambda: None)
+    drawn = family().draw(request(trajectory=keep, num_inference_steps=6), generators(1, 2), lambda: None)
     assert len(drawn.moments) == (2 if keep else 0)
     for strip, image in zip(drawn.moments, drawn.images):
         assert len(strip) == min(keep, 7)

@@ -1,6 +1,7 @@
 """The pixel UNet: what a recipe builds, what is saved, and what diffusers makes of it."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DMode
 from safetensors.torch import load_file, save_file
 
 from runner.errors import ModelError
-from runner.models.counting import count
+from runner.models.counting import drawing, learning, parameters
 from runner.models.family import Request
+from runner.models.files import open_files
 from runner.models.pixel_unet import PixelUNet
+from runner.progress import create
 from tests.conftest import defaults
 
 SMALL = {"block_out_channels": [16, 32], "layers_per_block": 1, "norm_num_groups": 8}
@@ -30,19 +33,29 @@ def facts(classes=(), resolution=16, **model):
     return PixelUNet.from_recipe(section, NOISE, resolution, list(classes))
 
 
+def built(facts, seed=0):
+    options = {"compute": {"dtype": "fp32"}, "progress": create(quiet=True)}
+    return PixelUNet.build(facts, device=torch.device("cpu"), seed=seed, **options)
+
+
 def build(**options):
-    return PixelUNet.build(facts(**{**SMALL, **options}), device=torch.device("cpu"), seed=3)
+    return built(facts(**{**SMALL, **options}), seed=3)
+
+
+def inspect(folder):
+    files = open_files(str(folder), base=folder, key="model.id")
+    return PixelUNet.inspect(files, variant=None, allow_pickle=False)
 
 
 def draw(family, seed=1):
-    labels = [0] if family.facts.classes else None
-    asked = Request(labels=labels, num_inference_steps=3, guidance_scale=1.0, eta=0.0, scheduler=None)
+    sampling = {"num_inference_steps": 3, "guidance_scale": 1.0, "eta": 0.0, "trajectory": 0}
+    asked = Request(sampling, labels=[0] if family.facts.classes else None)
     return np.asarray(family.draw(asked, [torch.Generator().manual_seed(seed)], lambda: None).images[0])
 
 
 def test_the_butterfly_unet_has_the_lessons_parameters():
-    counted = count(PixelUNet, facts(resolution=128, **BUTTERFLY), checkpointed=False)
-    assert counted.parameters == 113_673_219
+    skeleton = PixelUNet.skeletons(facts(resolution=128, **BUTTERFLY))["unet"]
+    assert parameters(skeleton) == 113_673_219
 
 
 def test_the_lessons_first_unet():
@@ -96,17 +109,28 @@ def test_a_saved_model_with_classes_loads_by_its_parts_and_by_us(tmp_path):
     family.save(tmp_path)
     assert UNet2DModel.from_pretrained(tmp_path / "unet").config["num_class_embeds"] == 3
     assert isinstance(DDPMScheduler.from_pretrained(tmp_path / "scheduler"), DDPMScheduler)
-    inspected = PixelUNet.inspect(tmp_path)
+    inspected = inspect(tmp_path)
     assert inspected.classes == ["rose", "tulip"]
-    again = PixelUNet.build(inspected, device=torch.device("cpu"), seed=0)
+    again = built(inspected)
     assert np.array_equal(draw(family), draw(again))
 
 
 def test_counting_sees_checkpointing_and_real_parameters():
-    plain, checkpointed = (count(PixelUNet, facts(**SMALL), checkpointed=c) for c in (False, True))
-    assert plain.parameters == sum(p.numel() for p in build().unet.parameters())
+    small = facts(**SMALL)
+    unets = [PixelUNet.skeletons(small)["unet"] for _ in range(2)]
+    forwards = [partial(PixelUNet.rehearse, unet, small, None) for unet in unets]
+    plain, checkpointed = (learning(u, f, checkpointed=c) for u, f, c in zip(unets, forwards, (False, True)))
+    assert parameters(unets[0]) == parameters(build().unet)
     assert checkpointed.activations < plain.activations * 2 / 3
-    assert plain.forward_flops == checkpointed.forward_flops > 0
+    assert plain.flops == checkpointed.flops > 0
+
+
+def test_drawing_keeps_less_than_learning_and_does_the_same_work():
+    small = facts(**SMALL)
+    unet = PixelUNet.skeletons(small)["unet"]
+    forward = partial(PixelUNet.rehearse, unet, small, None)
+    assert 0 < drawing(forward).activations < learning(unet, forward, checkpointed=False).activations
+    assert drawing(forward).flops == learning(unet, forward, checkpointed=False).flops
 
 
 def damage(folder, change):
@@ -119,8 +143,8 @@ def damage(folder, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("conv_in.weight"), "conv_in.weight should be 16×3×3×3 and is absent"),
-        (lambda t: t.update(extra=torch.zeros(2)), "extra should be absent and is 2"),
+        (lambda t: t.pop("conv_in.weight"), r"lacks conv_in\.weight"),
+        (lambda t: t.update(extra=torch.zeros(2)), "surplus of extra"),
         (lambda t: t.update({"conv_in.bias": torch.zeros(9)}), "conv_in.bias should be 16 and is 9"),
     ],
 )
@@ -128,27 +152,27 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, words):
     build().save(tmp_path)
     damage(tmp_path, change)
     with pytest.raises(ModelError, match=words):
-        PixelUNet.build(PixelUNet.inspect(tmp_path), device=torch.device("cpu"), seed=0)
+        built(inspect(tmp_path))
 
 
 def test_a_cut_file_and_a_wrong_class_are_named(tmp_path):
     build().save(tmp_path)
     path = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="damaged"):
-        PixelUNet.build(PixelUNet.inspect(tmp_path), device=torch.device("cpu"), seed=0)
+    with pytest.raises(ModelError, match="cut short"):
+        built(inspect(tmp_path))
     config = tmp_path / "unet" / "config.json"
     config.write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     with pytest.raises(ModelError, match="UNet2DConditionModel"):
-        PixelUNet.inspect(tmp_path)
+        inspect(tmp_path)
     for values in ({"block_out_channels": "wide"}, {"down_block_types": ["os"]}):
         broken = {"_class_name": "UNet2DModel", **values}
         config.write_text(json.dumps(broken))
-        with pytest.raises(ModelError, match="builds no model"):
-            PixelUNet.inspect(tmp_path)
+        with pytest.raises(ModelError, match="configuration builds no"):
+            inspect(tmp_path)
     config.unlink()
     with pytest.raises(ModelError, match="missing"):
-        PixelUNet.inspect(tmp_path)
+        inspect(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["DiffusionPipeline", "UNet2DModel", "os", "CogVideoXDPMScheduler"])
@@ -156,7 +180,7 @@ def test_a_scheduler_outside_the_list_is_not_built(tmp_path, name):
     build().save(tmp_path)
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({"_class_name": name}))
     with pytest.raises(ModelError, match=f"is of class {name}"):
-        PixelUNet.inspect(tmp_path)
+        inspect(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{}", '["rose"', "\xff"])
@@ -164,4 +188,4 @@ def test_broken_class_names_are_named(tmp_path, text):
     build().save(tmp_path)
     (tmp_path / "labels.json").write_text(text, "latin-1")
     with pytest.raises(ModelError, match=r"labels\.json"):
-        PixelUNet.inspect(tmp_path)
+        inspect(tmp_path)
