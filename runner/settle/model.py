@@ -12,6 +12,7 @@ from runner.language.document import Steps, dotted
 from runner.language.problems import RecipeProblems
 from runner.language.recipe import Recipe
 from runner.models import family_class
+from runner.models.extras import check_extra
 from runner.models.family import Extra, Facts
 from runner.models.files import Files, Single
 from runner.models.index import family_of
@@ -33,7 +34,7 @@ def saved_model(given: Given) -> Facts:
     facts = _safety(given, facts)
     if "vae" in section:
         facts = _other_vae(given, facts)
-    return replace(facts, embeddings=_embeddings(given), loras=_loras(given))
+    return replace(facts, embeddings=_extras(given, "embeddings"), loras=_extras(given, "loras"))
 
 
 def _model_files(given: Given) -> Files:
@@ -79,28 +80,23 @@ def _other_vae(given: Given, facts: Facts) -> Facts:
     return replace(facts, parts={**facts.parts, "vae": part}, configs={**facts.configs, "vae": config})
 
 
-def _embeddings(given: Given) -> tuple[Extra, ...]:
-    entries = given.values["model"]["embeddings"]
-    return tuple(
-        Extra(*_one_file(given, ("model", "embeddings", i)), token=entry["token"]) for i, entry in enumerate(entries)
-    )
+def _extras(given: Given, key: str) -> tuple[Extra, ...]:
+    """What model.embeddings or model.loras lay over the model."""
+    found = []
+    for i, entry in enumerate(given.values["model"][key]):
+        files, name = _one_file(given, entry, ("model", key, i))
+        check_extra(files, name, allow_pickle=given.allow_pickle)
+        found.append(Extra(files, name, **{option: entry[option] for option in ("token", "weight") if option in entry}))
+    return tuple(found)
 
 
-def _loras(given: Given) -> tuple[Extra, ...]:
-    entries = given.values["model"]["loras"]
-    return tuple(
-        Extra(*_one_file(given, ("model", "loras", i)), weight=entry["weight"]) for i, entry in enumerate(entries)
-    )
-
-
-def _one_file(given: Given, path: Steps) -> tuple[Files, str]:
+def _one_file(given: Given, entry: dict[str, Any], path: Steps) -> tuple[Files, str]:
     """The file that an entry means: the one it names, or the only one there is.
 
     Raises:
         ModelError: it is not there, or several could be meant.
     """
     files = given.files(path)
-    entry = given.values["model"][path[1]][path[2]]
     there = [name for name in files.sizes if name.endswith(_SUFFIXES)]
     safe = [name for name in there if name.endswith(".safetensors")]
     if entry.get("file") is not None:
