@@ -1,6 +1,6 @@
 """A tiny Hugging Face hub: enough of its API for huggingface_hub and datasets, served from a dictionary.
 
-The same repositories are data sets (/datasets/…) and models. Weights are stored as git's large files, with their sha256.
+The same repositories are data sets (/datasets/…) and models. Weights are git's large files, listed with their sha256.
 """
 
 from __future__ import annotations

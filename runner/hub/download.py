@@ -73,8 +73,9 @@ def download(asked: Asked, commit: str, entries: Mapping[str, Entry], progress: 
 
 def _fetch(asked: Asked, commit: str, name: str, entry: Entry, moved: Callable[[int], None]) -> None:
     """One file, and its link in the snapshot."""
-    broken = storage(asked.id) / "snapshots" / commit / name
-    broken.unlink(missing_ok=True)  # a link is only asked for where none is, or one to a file of another size
+    link = storage(asked.id) / "snapshots" / commit / name
+    if _size(link) != entry.size:  # a file of another size is damaged
+        link.unlink(missing_ok=True)
     if entry.sha256 is None:
         path = Path(hf_hub_download(asked.id, name, revision=commit, force_download=True))
         moved(path.stat().st_size)
