@@ -82,7 +82,7 @@ def load_part(part: Part, root: Path, *, dtype: torch.dtype, skeleton: nn.Module
             output_loading_info=True,
         ),
     )
-    for what, keys in (("lacks", info["missing_keys"]), ("has a surplus of", info["unexpected_keys"])):
+    for what, keys in (("lack", info["missing_keys"]), ("have a surplus of", info["unexpected_keys"])):
         if keys:
             raise ModelError(f"{title} does not fit its config.json: its weights {what} {_some(keys)}")
     check_finite(model.state_dict().items(), title)
