@@ -49,11 +49,11 @@ def _uncertain(data: Any, found: list[Finding]) -> set[Steps]:
         if finding.rule == "unknown-key":
             broken |= set(could_be(finding.path[:-1], str(finding.path[-1]), data))
     for key, value in data.items():
-        # So is a section that no schema has looked into: a scheduler whose model is not known.
+        # So are the keys of a section that no schema has looked into: a scheduler whose model is not known.
         if isinstance(value, dict) and not any(
             "additionalProperties" in p.schema for p in schemas.places_of((key,), data)
         ):
-            broken.add((key,))
+            broken |= {(key, inner) for inner in value}
     return broken
 
 

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runner.language import rules_model, rules_sampling, rules_schedule, rules_sections, rules_training
+from runner.language import (
+    rules_compute,
+    rules_files,
+    rules_matrix,
+    rules_model,
+    rules_pretrained,
+    rules_prompts,
+    rules_sampler,
+    rules_sampling,
+    rules_schedule,
+    rules_sections,
+    rules_training,
+)
 from runner.language.document import Document, Steps
 from runner.language.resolve import resolve
 from runner.language.sentences import Finding
@@ -15,10 +27,16 @@ from runner.language.view import Broken, Rule, View, steps
 
 RULES: list[Rule] = [
     *rules_sections.RULES,
+    *rules_files.RULES,
     *rules_model.RULES,
     *rules_schedule.RULES,
     *rules_training.RULES,
+    *rules_compute.RULES,
     *rules_sampling.RULES,
+    *rules_sampler.RULES,
+    *rules_pretrained.RULES,
+    *rules_prompts.RULES,
+    *rules_matrix.RULES,
 ]
 
 
@@ -31,8 +49,12 @@ def broken_rules(document: Document, broken: set[Steps]) -> Iterator[Finding]:
     """
     view = View(document, resolve(document), broken)
     for name, function in RULES:
+        told: set[str] = set()
         try:
             for path, message, severity in function(view):
-                yield Finding(steps(path), name, message, severity)
+                # One place may break a rule with several samplers: the first says it.
+                if path not in told:
+                    yield Finding(steps(path), name, message, severity)
+                told.add(path)
         except Broken:
             continue

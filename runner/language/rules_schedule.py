@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from runner.language.drawn import option, samplers, step_counts
 from runner.language.view import Rule, Told, View, rule
 
 _SIGNAL_LEFT = 0.1  # Stable Diffusion's schedule leaves 0.068 of the picture's amplitude
@@ -61,29 +62,32 @@ def _alphas_cumprod_end(view: View) -> float:
 @rule("zero-snr")
 def zero_snr_needs_velocity(view: View) -> Iterator[Told]:
     """At zero SNR the noise says nothing of the picture (Lin et al. 2023, section 3.2)."""
-    if view.get("scheduler.rescale_betas_zero_snr") and view.get("scheduler.prediction_type") == "epsilon":
-        yield Told(
-            "scheduler.rescale_betas_zero_snr",
-            "with zero terminal SNR the last step is pure noise, and to predict it (epsilon) says nothing of the "
-            "picture: use prediction_type: v_prediction",
-        )
+    for section in dict.fromkeys(["scheduler", *samplers(view)]):
+        predicts = view.get(f"{section}.prediction_type")
+        if view.get(f"{section}.rescale_betas_zero_snr") and predicts == "epsilon":
+            yield Told(
+                f"{section}.rescale_betas_zero_snr",
+                "with zero terminal SNR the last step is pure noise, and to predict it (epsilon) says nothing of the "
+                "picture: use prediction_type: v_prediction",
+            )
 
 
 @rule("zero-snr")
 def zero_snr_draws_from_the_last_step(view: View) -> Iterator[Told]:
     """'leading' spacing never draws at the last timestep (Lin et al. 2023, section 3.3)."""
-    if not view.get("scheduler.rescale_betas_zero_snr") or not view.has("sampling"):
+    if not view.has("sampling"):
         return
-    own, other = view.get("scheduler.timestep_spacing"), view.get("sampling.scheduler.timestep_spacing")
-    spacing = other or own
-    few = view.get("sampling.num_inference_steps") < (view.get("scheduler.num_train_timesteps") or 0)
-    if spacing == "leading" and few:
-        path = "sampling.scheduler.timestep_spacing" if other else "scheduler.rescale_betas_zero_snr"
-        yield Told(
-            path,
-            "zero terminal SNR has no effect on pictures drawn with timestep_spacing: leading: use trailing",
-            "warning",
-        )
+    for section in samplers(view):
+        known = option(view, section, "num_train_timesteps")
+        few = all(known is None or steps < known for _, steps in step_counts(view))
+        spacing = option(view, section, "timestep_spacing")
+        if option(view, section, "rescale_betas_zero_snr") and spacing == "leading" and few:
+            own = view.get(f"{section}.timestep_spacing") is not None and section != "scheduler"
+            yield Told(
+                f"{section}.timestep_spacing" if own else "scheduler.rescale_betas_zero_snr",
+                "zero terminal SNR has no effect on pictures drawn with timestep_spacing: leading: use trailing",
+                "warning",
+            )
 
 
 RULES: list[Rule] = [

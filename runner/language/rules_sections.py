@@ -1,14 +1,11 @@
-"""Rules: which sections a recipe needs, and what names and ids may be."""
+"""Rules: which sections a recipe needs, and what its name may be."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from runner.language.view import Rule, Told, View, rule
-from runner.shown import shown
 
-_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|data:|git\+)", re.IGNORECASE)
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -74,35 +71,6 @@ def name_is_portable(view: View) -> Iterator[Told]:
         yield Told("name", "name must not end in '.': Windows drops the dot from the folder's name")
 
 
-@rule("refused")
-def ids_are_no_urls(view: View) -> Iterator[Told]:
-    for path in ("data.id", "model.id"):
-        value = view.get(path)
-        if isinstance(value, str) and _URL.match(value):
-            yield Told(path, f"{path}: URLs are refused: give owner/name on the hub, or a path on this machine")
-
-
-@rule("refused")
-def hub_ids_stay_on_the_hub(view: View) -> Iterator[Told]:
-    """A hub id is owner/name; '..' in the middle of one belongs to no id and no honest path."""
-    for path, kinds in (("data", ("hub",)), ("model", ("pretrained",))):
-        value = view.get(f"{path}.id")
-        if view.get(f"{path}.type") not in kinds or not isinstance(value, str) or value.startswith((".", "/", "~")):
-            continue
-        if ".." in re.split(r"[/\\]", value):
-            yield Told(
-                f"{path}.id", f"{path}.id: '..' inside an id is refused: a path starts with './', '../', '/' or '~/'"
-            )
-
-
-@rule("id")
-def ids_are_not_blank(view: View) -> Iterator[Told]:
-    for path in ("data.id", "model.id"):
-        value = view.get(path)
-        if isinstance(value, str) and (not value.strip() or value != value.strip()):
-            yield Told(path, f"{path} must not be blank or have spaces round it (got '{shown(value, 60)}')")
-
-
 RULES: list[Rule] = [
     something_to_do,
     training_needs_data_and_model,
@@ -112,7 +80,4 @@ RULES: list[Rule] = [
     data_is_used,
     name_is_no_device,
     name_is_portable,
-    ids_are_no_urls,
-    hub_ids_stay_on_the_hub,
-    ids_are_not_blank,
 ]

@@ -1,4 +1,4 @@
-"""Rules of training and compute."""
+"""Rules of training."""
 
 from __future__ import annotations
 
@@ -133,23 +133,6 @@ def nesterov_needs_momentum(view: View) -> Iterator[Told]:
         yield Told("training.optimizer.nesterov", "nesterov needs momentum above 0, such as 0.9")
 
 
-@rule("device")
-def eight_bit_needs_cuda(view: View) -> Iterator[Told]:
-    device = view.get("compute.device")
-    if view.get("training.optimizer.type") == "adamw_8bit" and device in ("cpu", "mps"):
-        yield Told(
-            "training.optimizer.type", f"adamw_8bit needs an NVIDIA GPU, and compute.device is {device}: use adamw"
-        )
-
-
-@rule("device")
-def half_precision_needs_a_gpu(view: View) -> Iterator[Told]:
-    if view.get("compute.device") == "cpu" and view.get("compute.mixed_precision") == "fp16":
-        yield Told(
-            "compute.mixed_precision", "fp16 does not train on a CPU (there is no loss scaling): use fp32, bf16 or auto"
-        )
-
-
 @rule("unused-key")
 def written_keys_are_used(view: View) -> Iterator[Told]:
     for path, other, values, mend in _ONLY_WITH:
@@ -192,8 +175,6 @@ RULES: list[Rule] = [
     learning_rate_suits,
     warmup_has_a_schedule,
     nesterov_needs_momentum,
-    eight_bit_needs_cuda,
-    half_precision_needs_a_gpu,
     written_keys_are_used,
     class_keys_need_classes,
     captions_need_a_text_model,

@@ -34,7 +34,7 @@ def explain(key: str | None, format: str = "text") -> str:
         return json.dumps(found if len(found) > 1 else found[0], indent=2, ensure_ascii=False)
     keys = schemas.properties(places)
     if key is not None and not keys:
-        return "\n".join(_entry(key, places))
+        return "\n".join([*_each_entry(key, places), *_inside(key, places)])
     lines = _paragraph(str(_merged(places)["description"]), "")
     if (absent := _merged(places).get("x-absent")) is not None:
         lines += _paragraph(f"Absent: {absent}.", "")
@@ -44,14 +44,41 @@ def explain(key: str | None, format: str = "text") -> str:
     return "\n".join([*lines, *_keys(keys, f"{section}." if section else "")])
 
 
+def _each_entry(key: str, places: list[Place]) -> list[str]:
+    """One key; where types of models have it with other values, once for each of them."""
+    if all(place == places[0] for place in places) or key.count(".") != 1:
+        return _entry(key, places)
+    section = schemas.branches(schemas.properties(schemas.branches([schemas.root()]))[key.split(".")[0]])
+    lines: list[str] = []
+    for kind, place in _types(section).items():
+        found = schemas.properties([place]).get(key.split(".")[1], [])
+        title = f"{key}, with model.type: {kind}" if "x-model" in place.schema else f"{key}, with type: {kind}"
+        lines += ["", *_entry(title, found)] if found else []
+    return lines[1:]
+
+
+def _inside(key: str, places: list[Place]) -> list[str]:
+    """What each entry of a list of mappings holds."""
+    entries = schemas.branches(schemas.items(places))
+    typed = _types(entries)
+    if len(typed) > 1:
+        return ["", "Each entry:", *_kinds(key, typed)]
+    keys = schemas.properties(entries)
+    return ["", f"Each entry of {key}:", *_keys(keys, "- ")] if keys else []
+
+
 def _kinds(key: str, typed: dict[str, Place]) -> list[str]:
     """The types of a section, with their keys by name."""
     lines = []
     for name, place in typed.items():
         keys = [k for k in place.schema["properties"] if k != "type"]
-        lines += ["", f"type: {name}", *_paragraph(place.schema["description"], "    ")]
+        lines += [
+            "",
+            f"with model.type: {name}" if "x-model" in place.schema else f"type: {name}",
+            *_paragraph(place.schema["description"], "    "),
+        ]
         lines += _paragraph(f"keys: {', '.join(keys)}", "    ")
-    return [*lines, "", f"Each type's keys explained: recipe schema {key}.{next(iter(typed))}"]
+    return [*lines, "", f"Each type's keys explained: recipe schema {key}.{list(typed)[-1]}"]
 
 
 def _keys(keys: dict[str, list[Place]], prefix: str) -> list[str]:
@@ -69,16 +96,20 @@ def _keys(keys: dict[str, list[Place]], prefix: str) -> list[str]:
 def _entry(name: str, places: list[Place]) -> list[str]:
     """One key: name, meaning, values, default, other names."""
     schema = _merged(places)
-    lines = [name, *_paragraph(str(schema["description"]), "    "), *_paragraph(_values(schema), "    ")]
+    lines = [
+        name,
+        *_paragraph(str(schema["description"]), "    "),
+        *_paragraph(_values(schema, schemas.items(places)), "    "),
+    ]
     if "x-aliases" in schema:
         lines += _paragraph(f"elsewhere called {', '.join(schema['x-aliases'])}", "    ")
     return lines
 
 
-def _values(schema: dict[str, Any]) -> str:
+def _values(schema: dict[str, Any], entries: list[Place]) -> str:
     text = wanted(schema)
-    if "items" in schema:
-        text = text.replace("a list", f"a list, each entry {wanted(schema['items'])}")
+    if entries:
+        text = text.replace("a list", f"a list (each entry {wanted(_merged(entries))})")
     if "default" in schema:
         return f"{text}; default {to_yaml({'v': schema['default']}, header=False).strip().removeprefix('v: ')}"
     return f"{text}; absent: {schema['x-absent']}" if "x-absent" in schema else f"{text}; required"
@@ -94,6 +125,7 @@ def _types(places: list[Place]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for place in places:
         values = place.schema.get("properties", {}).get("type", {}).get("enum", [])
+        values = [place.schema["x-model"]] if "x-model" in place.schema else values
         if len(values) == 1:
             found.setdefault(values[0], place)
     return found
@@ -104,6 +136,12 @@ def _places(key: str | None) -> list[Place]:
     done: list[str] = []
     for step in key.split(".") if key else []:
         keys, typed = schemas.properties(places), _types(places)
+        if not keys and (entries := schemas.branches(schemas.items(places))):
+            if step.isdigit():
+                places = entries
+                done.append(step)
+                continue
+            keys, typed = schemas.properties(entries), _types(entries)
         if step in keys:
             places = schemas.branches(keys[step])
         elif step in typed:
@@ -126,4 +164,4 @@ def _hint(done: list[str], step: str, places: list[Place]) -> str:
 
 
 def _paragraph(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

@@ -91,20 +91,24 @@ def places_of(path: tuple[str | int, ...], value: Any) -> list[Place]:
     places = fragments([root()], value)
     for step in path:
         inner = properties(places).get(step, []) if isinstance(step, str) else items(places)
-        value = _child(value, step)
+        value = child(value, step)
         places = fragments(inner, value)
     return places
 
 
-def sections() -> Iterator[tuple[tuple[str, ...], list[Place]]]:
-    """Every mapping of the language with its path and all its fragments, the recipe itself first."""
+def sections() -> Iterator[tuple[tuple[str | int, ...], list[Place]]]:
+    """Every mapping of the language with its path and all its fragments, the recipe itself first.
 
-    def walk(path: tuple[str, ...], places: list[Place]) -> Iterator[tuple[tuple[str, ...], list[Place]]]:
+    A list of mappings stands for itself with its first: ('model', 'loras', 0).
+    """
+
+    def walk(path: tuple[str | int, ...], places: list[Place]) -> Iterator[tuple[tuple[str | int, ...], list[Place]]]:
         yield path, places
         for key, inner in properties(places).items():
             whole = branches(inner)
-            if any("properties" in p.schema for p in whole):
-                yield from walk((*path, key), whole)
+            for step, found in (((key,), whole), ((key, 0), branches(items(whole)))):
+                if any("properties" in p.schema for p in found):
+                    yield from walk((*path, *step), found)
 
     yield from walk((), branches([root()]))
 
@@ -120,7 +124,8 @@ def items(places: list[Place]) -> list[Place]:
     return [follow(Place(p.file, p.schema["items"])) for p in places if "items" in p.schema]
 
 
-def _child(value: Any, step: str | int) -> Any:
+def child(value: Any, step: str | int) -> Any:
+    """What a mapping holds under a key, or a list at a place; None if it is not there."""
     if isinstance(value, dict):
         return value.get(step)
     return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None

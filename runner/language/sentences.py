@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from jsonschema import ValidationError
 
 from runner.language import schemas
 from runner.language.document import Document, Node, Steps, dotted
+from runner.language.meant import inline, meant
 from runner.language.problems import Severity
 from runner.language.scalars import scalar
 from runner.shown import shown
@@ -66,7 +66,8 @@ def sentence(document: Document, data: Any, path: Steps, error: ValidationError)
     elif keyword in ("minimum", "maximum"):
         message = f"{dotted(path)} must be {wanted(schema, exact=keyword == 'maximum')} (got {got(node)})"
     elif keyword == "pattern":
-        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_pattern_mend(schema, value))
+        mend = _pattern_mend(path, node, schema, value)
+        message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(mend)
     else:
         message = f"{dotted(path)} must be {wanted(schema)} (got {got(node)})" + _then(_mend(data, path, node, schema))
     return Finding(path, rule, message, keyword=keyword)
@@ -85,7 +86,7 @@ def wanted(schema: dict[str, Any], exact: bool = False) -> str:
     words = {
         "integer": "a whole number" + _bounds(schema, exact),
         "number": "a number" + _bounds(schema, exact),
-        "boolean": "true or false",
+        "boolean": "true or false" if len(types) == 1 else "true, false",
         "string": str(schema.get("x-pattern", "text")),
         "array": "a list",
         "object": "a section of 'key: value' lines",
@@ -110,22 +111,7 @@ def got(node: Node | None) -> str:
     return shown(node.raw, 40)
 
 
-def meant(value: str, choices: list[str], other_words: dict[str, str]) -> str | None:
-    """The choice that a wrong value probably means."""
-    plain = _letters(value)
-    for word, choice in [*((c, c) for c in choices), *other_words.items()]:
-        if _letters(word) == plain:
-            return choice
-    close = difflib.get_close_matches(plain, [_letters(c) for c in choices], n=1, cutoff=0.6)
-    return next((c for c in choices if close and _letters(c) == close[0]), None)
-
-
 _LENGTHS = {"minItems": "entry", "maxItems": "entry", "minLength": "character", "maxLength": "character"}
-
-
-def _letters(word: str) -> str:
-    """Without case, dashes and the class name's ending: 'DDIMScheduler' is 'ddim'."""
-    return re.sub(r"[\s_-]", "", word.lower()).removesuffix("scheduler")
 
 
 def _bounds(schema: dict[str, Any], exact: bool) -> str:
@@ -148,18 +134,27 @@ def _length(name: str, keyword: str, limit: Any, length: int) -> str:
 
 def _enum(name: str, schema: dict[str, Any], value: Any) -> str:
     choices = [str(c) for c in schema["enum"]]
-    guess = meant(str(value), choices, schema.get("x-values", {}))
-    if guess and _letters(guess) != _letters(str(value)) and "x-mend" in schema:
+    guess = meant(str(value), schema)
+    if guess and not guess.exact and "x-mend" in schema:
         guess = None
+    words = guess.value if guess and isinstance(guess.value, str) else guess.keys if guess else ""
+    if guess and not guess.equal:
+        return f"{name} cannot be '{shown(value, 60)}': it has no equal here; the nearest is '{words}'"
     if guess and len(choices) > _FEW:
-        return f"{name} cannot be '{shown(value, 60)}': did you mean '{guess}'?"
+        return f"{name} cannot be '{shown(value, 60)}': did you mean '{words}'?"
     options = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    mend = f"did you mean '{guess}'?" if guess else str(schema.get("x-mend", ""))
+    mend = f"did you mean '{words}'?" if guess else str(schema.get("x-mend", ""))
     return f"{name} must be {options} (got '{shown(value, 60)}')" + _then(mend)
 
 
-def _pattern_mend(schema: dict[str, Any], value: str) -> str:
+def _pattern_mend(path: Steps, node: Node | None, schema: dict[str, Any], value: str) -> str:
     """The value made to fit, where a few letters are all that is in the way."""
+    if "boolean" in schema["type"] and node is not None:
+        return _mend_boolean(node)
+    if "array" in schema["type"]:
+        return f"write a list: {inline({str(path[-1]): [shown(value, 60)]})[1:-1]}"
+    if ("integer" in schema["type"] or "number" in schema["type"]) and node is not None:
+        return _mend_number(node, whole="integer" in schema["type"])
     tame = re.sub(r"[^a-z0-9._-]+", "-", value.lower()).strip("-._")[:64]
     return f"'{tame}' would do" if tame and re.fullmatch(schema["pattern"], tame) else str(schema.get("x-mend", ""))
 
@@ -171,7 +166,8 @@ def _mend(data: Any, path: Steps, node: Node | None, schema: dict[str, Any]) -> 
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     value = node.value
     if value is None:
-        return _mend_nothing(data, node, path, types)
+        without = schema.get("x-mend") if node.raw and "boolean" in types else None
+        return str(without) if without else _mend_nothing(data, node, path, types)
     if "boolean" in types:
         return _mend_boolean(node)
     if ("integer" in types or "number" in types) and isinstance(value, str):
@@ -235,12 +231,15 @@ def _mend_section(node: Node, path: Steps, data: Any) -> str:
     if isinstance(node.value, list):
         return "write 'key: value' lines without '-'"
     places = schemas.branches(schemas.places_of(path, data))
-    keys = schemas.properties(places)
-    choices = [c for p in keys.get("type", []) for c in p.schema.get("enum", [])]
-    if isinstance(node.value, str) and (guess := meant(node.value, choices, {})):
-        return f"write '{path[-1]}: {{type: {guess}}}'"
+    kinds = [p.schema for p in schemas.properties(places).get("type", [])]
+    kind = next((k for k in kinds if len(k["enum"]) > 1), {"enum": [c for k in kinds for c in k["enum"]]})
+    key = "" if isinstance(path[-1], int) else f"{path[-1]}: "
+    if isinstance(node.value, str) and (guess := meant(node.value, kind)):
+        return ("" if guess.equal else "it has no equal here; the nearest: ") + f"write '{key}{guess.keys}'"
     if isinstance(node.value, str) and ":" in node.value:
         return "did you miss a space after ':'?"
+    if isinstance(node.value, str) and kinds and "x-mend" in kinds[0]:
+        return str(kinds[0]["x-mend"])
     if node.value is True:
         return f"write '{path[-1]}: {{}}' for the defaults"
     if node.value is False:

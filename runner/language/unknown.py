@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.language import schemas
 from runner.language.document import Document, Steps, dotted
+from runner.language.meant import sampler_meant
 from runner.language.schemas import Place
 from runner.language.sentences import Finding
 from runner.shown import shown
@@ -39,7 +40,8 @@ def could_be(path: Steps, key: str, data: Any) -> Iterator[Steps]:
         keys = schemas.properties(places)
         namesake = key if key in keys else alias(keys, key, None)
         if namesake is not None:
-            yield (*section, namesake)
+            # Any entry of a list may be meant, so the whole list is.
+            yield section[: section.index(0)] if 0 in section else (*section, namesake)
 
 
 def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -> str:
@@ -49,6 +51,8 @@ def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -
         return f": did you miss a space after '{shown(known, 60)}:'?"
     if found := alias(keys, key, value) or _same_letters(keys, key):
         if "object" in schemas.types(keys[found]) and not isinstance(value, dict):
+            if found == "scheduler" and isinstance(value, str) and (sampler := sampler_meant(value)):
+                return f": did you mean '{_full(path, found, on_command_line)}: {sampler.keys}'?"
             return f": did you mean the section '{found}:'?"
         return f": did you mean '{_full(path, found, on_command_line)}'?"
     if path and (nested := _nested_alias(keys, key)):
@@ -67,7 +71,7 @@ def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -
 
 
 def _full(path: Steps, key: str, on_command_line: bool) -> str:
-    return dotted((*path, key)) if on_command_line else key
+    return _argument((*path, key)) if on_command_line else key
 
 
 def alias(keys: dict[str, list[Place]], key: str, value: Any) -> str | None:
@@ -94,11 +98,11 @@ def _nested_alias(keys: dict[str, list[Place]], key: str) -> tuple[str, str] | N
 
 
 def _other_type(path: Steps, key: str, data: Any) -> str | None:
-    """The key of a section's other type."""
+    """The key of a section's other type, or of the section where the model has another type."""
     value = _value(data, path)
     given = value.get("type") if isinstance(value, dict) else None
     if given is None:
-        return None
+        return _other_model(path, key, data)
     having = []
     for place in schemas.branches(schemas.places_of(path, data)):
         constants = place.schema.get("properties", {}).get("type", {}).get("enum", [])
@@ -108,6 +112,19 @@ def _other_type(path: Steps, key: str, data: Any) -> str | None:
         return None
     names = " and ".join(having) if len(having) < 3 else f"{', '.join(having[:3])} …"
     return f": it is a key of type {names}, and this is {shown(given, 60)}"
+
+
+def _other_model(path: Steps, key: str, data: Any) -> str | None:
+    """The key that a section of the recipe has with another `model.type`."""
+    given = _value(data, ("model", "type"))
+    heads = schemas.properties(schemas.branches([schemas.root()]))["model"]
+    for kind in schemas.annotation(schemas.properties(heads)["type"], "enum"):
+        keys = schemas.properties(schemas.places_of(path, {**data, "model": {"type": kind}}))
+        name = key if key in keys else alias(keys, key, None)
+        if name is not None and kind != given:
+            known = "it is" if name == key else f"'{name}' is"
+            return f": {known} a key of type {kind}, and this model is {shown(given, 60)}"
+    return None
 
 
 def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
@@ -122,16 +139,23 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
             aliased.append((*section, name))
     exact = [s for s in exact if not any(o != s and s[: len(o)] == o for o in exact)]
     if 0 < len(exact) <= 3 and on_command_line:
-        return f": did you mean {_either([dotted((*s, key)) for s in exact])}?"
+        return f": did you mean {_either([_argument((*s, key)) for s in exact])}?"
     if 0 < len(exact) <= 3:
         return f": it belongs {_either([_under(s) for s in exact])}"
     if not exact and 0 < len(aliased) <= 2:
-        return f": did you mean {_either([dotted(a) for a in aliased])}?"
+        return f": did you mean {_either([_argument(a) for a in aliased])}?"
     return None
 
 
-def _under(section: tuple[str, ...]) -> str:
-    return f"under '{'.'.join(section)}:'" if section else "at the top, not indented"
+def _under(section: Steps) -> str:
+    if 0 in section:
+        return f"in an entry of '{dotted(section[: section.index(0)])}:'"
+    return f"under '{dotted(section)}:'" if section else "at the top, not indented"
+
+
+def _argument(path: Steps) -> str:
+    """A key as an argument of the command line names it: 'model.loras.0.weight'."""
+    return ".".join(map(str, path))
 
 
 def _either(options: list[str]) -> str:
@@ -145,5 +169,5 @@ def _closest(key: str, keys: list[str], cutoff: float) -> str | None:
 
 def _value(data: Any, path: Steps) -> Any:
     for step in path:
-        data = data.get(step) if isinstance(data, dict) else None
+        data = schemas.child(data, step)
     return data

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from runner.language.document import Document, Steps
 from runner.language.problems import Severity
-from runner.language.schemas import annotation, places_of
+from runner.language.schemas import annotation, child, places_of
 
 
 class Told(NamedTuple):
@@ -70,6 +70,15 @@ class View:
             raise Broken
         return self._at(place) is not None
 
+    def entries(self, path: str) -> list[str]:
+        """The paths of a list's entries; none where there is no list.
+
+        Raises:
+            Broken: a problem lies at, above or below this path.
+        """
+        value = self.get(path)
+        return [f"{path}.{i}" for i in range(len(value))] if isinstance(value, list) else []
+
     def written(self, path: str) -> bool:
         """Whether the user wrote this key, rather than leaving it at its default."""
         return self._document.node(steps(path)) is not None
@@ -83,7 +92,7 @@ class View:
     def _at(self, place: Steps) -> Any:
         value: Any = self._values
         for step in place:
-            value = value.get(step) if isinstance(value, dict) else None
+            value = child(value, step)
         return value
 
 

@@ -68,7 +68,16 @@ def test_absent_sections_stay_absent_and_groups_are_filled() -> None:
     assert "training" not in values
     assert "data" not in values
     assert "scheduler" not in values["sampling"]
-    assert values["compute"] == {"device": "auto", "mixed_precision": "auto", "dataloader_num_workers": 1}
+    assert values["compute"] == {
+        "device": "auto",
+        "mixed_precision": "auto",
+        "dtype": "auto",
+        "offload": "auto",
+        "attention_slicing": False,
+        "vae_slicing": False,
+        "vae_tiling": False,
+        "dataloader_num_workers": 1,
+    }
 
 
 def test_resolving_keeps_what_the_language_does_not_know() -> None:

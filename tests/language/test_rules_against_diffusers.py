@@ -64,7 +64,7 @@ def runs(values: dict[str, Any], resolution: int) -> bool:
     try:
         model = values["model"] | PixelUNet.block_types(values["model"])
         facts = PixelUNet.from_recipe(model, values["scheduler"], resolution, classes)
-        unet = PixelUNet.skeleton(facts)
+        unet = PixelUNet.skeletons(facts)["unet"]
         x = torch.empty(2, 3, resolution, resolution, device="meta")
         labels = {"class_labels": torch.zeros(2, dtype=torch.long, device="meta")} if classes else {}
         return bool(unet(x, torch.zeros(2, device="meta"), **labels).sample.shape == x.shape)

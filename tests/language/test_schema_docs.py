@@ -35,7 +35,7 @@ def test_a_section_with_types_lists_them_and_each_can_be_asked_for() -> None:
 def test_every_key_of_the_language_can_be_explained() -> None:
     for path, places in schemas.sections():
         for key in schemas.properties(places):
-            name = ".".join((*path, key))
+            name = ".".join(map(str, (*path, key)))
             assert explain(name), name
             json.loads(explain(name, "json"))
     assert explain(None).startswith("A diffusion run in one file")

@@ -1,0 +1,67 @@
+"""Rules of compute: which device and number format go with what the recipe does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.language.view import Rule, Told, View, rule
+
+# What only a pretrained model that draws reads.
+_DRAWING = ["dtype", "offload", "attention_slicing", "vae_slicing", "vae_tiling"]
+
+
+@rule("device")
+def eight_bit_needs_cuda(view: View) -> Iterator[Told]:
+    device = view.get("compute.device")
+    if view.get("training.optimizer.type") == "adamw_8bit" and device in ("cpu", "mps"):
+        yield Told(
+            "training.optimizer.type", f"adamw_8bit needs an NVIDIA GPU, and compute.device is {device}: use adamw"
+        )
+
+
+@rule("device")
+def half_precision_needs_a_gpu(view: View) -> Iterator[Told]:
+    fp16 = view.get("compute.device") == "cpu" and view.get("compute.mixed_precision") == "fp16"
+    if fp16 and (view.has("training") or view.get("model.type") != "pretrained"):
+        yield Told(
+            "compute.mixed_precision", "fp16 does not train on a CPU (there is no loss scaling): use fp32, bf16 or auto"
+        )
+
+
+@rule("unused-key")
+def mixed_precision_is_of_training(view: View) -> Iterator[Told]:
+    drawn = view.get("model.type") == "pretrained" and not view.has("training")
+    if drawn and view.chosen("compute.mixed_precision"):
+        yield Told(
+            "compute.mixed_precision",
+            f"mixed_precision is of training, and nothing is trained: a model that draws takes "
+            f"dtype: {view.get('compute.mixed_precision')}",
+            "warning",
+        )
+
+
+@rule("unused-key")
+def drawing_keys_are_of_pretrained_models(view: View) -> Iterator[Told]:
+    if view.get("model.type") != "pixel_unet":
+        return
+    for key in _DRAWING:
+        if view.chosen(f"compute.{key}"):
+            mend = f"; a training takes mixed_precision: {view.get('compute.dtype')}" if key == "dtype" else ""
+            yield Told(f"compute.{key}", f"{key} has no effect: it is of pretrained models that draw{mend}", "warning")
+
+
+@rule("unused-key")
+def offload_leaves_a_gpu(view: View) -> Iterator[Told]:
+    if view.get("compute.device") == "cpu" and view.get("compute.offload") in ("model", "sequential"):
+        yield Told(
+            "compute.offload", "offload has no effect with device: cpu: there is no GPU's memory to save", "warning"
+        )
+
+
+RULES: list[Rule] = [
+    eight_bit_needs_cuda,
+    half_precision_needs_a_gpu,
+    mixed_precision_is_of_training,
+    drawing_keys_are_of_pretrained_models,
+    offload_leaves_a_gpu,
+]
