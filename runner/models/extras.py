@@ -32,15 +32,14 @@ def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
 
     Raises:
         Refused: it is a pickle, and they are not allowed.
-        ModelError: it is here and damaged.
+        ModelError: it is damaged.
+        EnvironmentFault: the hub cannot be asked.
     """
     if not name.endswith(".safetensors"):
         if not allow_pickle:
             raise Refused(f"{files.title(name)} is a pickle: --allow-pickle reads it with weights_only")
-        return
-    path = files.at(name)
-    if path is not None:
-        read_header(path, files.title(name))
+    else:
+        read_header(files, name)
 
 
 def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> None:
@@ -64,7 +63,7 @@ def _tensors(path: Path, extra: Extra) -> Any:
     """What an embedding's file holds."""
     title = extra.files.title(extra.name)
     if extra.name.endswith(".safetensors"):
-        read_header(path, title)
+        read_header(extra.files, extra.name)
         return load_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -132,7 +131,7 @@ def _lay_lora(pipeline: Any, extra: Extra, path: Path, name: str) -> None:
     given: dict[str, Any] = {}
     source: Any = path.parent
     if extra.name.endswith(".safetensors"):
-        read_header(path, title)
+        read_header(extra.files, extra.name)
         given = {"weight_name": path.name, "use_safetensors": True, "local_files_only": True}
     else:
         source = _tensors(path, extra)

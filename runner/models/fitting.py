@@ -13,13 +13,13 @@ from runner.models.family import Facts, Misfit
 from runner.shown import shown
 
 if TYPE_CHECKING:
-    from runner.models.pipeline import PipelineFamily
+    from runner.models.described import Described
 
 _NEUTRAL = {"guidance_rescale": 0.0, "eta": 0.0, "true_cfg_scale": 1.0}
 _TASKS = {"text2img": "drawing from text alone", "img2img": "drawing from init_image", "inpaint": "inpainting"}
 
 
-def misfits(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+def misfits(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
     """What every family asks of a settled section with one value for each key."""
     if not sampling.get("prompts"):
         yield Misfit("prompts", "no-prompts", f"a {facts.family} model draws what a text says: give prompts")
@@ -30,7 +30,7 @@ def misfits(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]
     yield from _strength(sampling)
 
 
-def _foreign_arguments(family: type[PipelineFamily], sampling: dict[str, Any]) -> Iterator[Misfit]:
+def _foreign_arguments(family: type[Described], sampling: dict[str, Any]) -> Iterator[Misfit]:
     """Keys that this task's pipeline has no argument for, though another of the family's has."""
     task = family.task(sampling)
     takes = family.arguments(task)
@@ -39,7 +39,7 @@ def _foreign_arguments(family: type[PipelineFamily], sampling: dict[str, Any]) -
             yield Misfit(key, "not-of-this-task", f"{_TASKS[task]} with {family.family()} has no {key}: take it out")
 
 
-def _sampler(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+def _sampler(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
     """A sampler of another kind of noise, or options that diffusers refuses: tried out on a few numbers."""
     section = sampling.get("scheduler")
     if section is not None and section["type"] not in family.SCHEDULERS:
@@ -67,7 +67,7 @@ def set_timesteps(scheduler: Any, steps: int) -> None:
     scheduler.set_timesteps(steps, **({"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}))
 
 
-def _sizes(family: type[PipelineFamily], sampling: dict[str, Any]) -> Iterator[Misfit]:
+def _sizes(family: type[Described], sampling: dict[str, Any]) -> Iterator[Misfit]:
     for key in ("height", "width"):
         side, unit = sampling.get(key), family.SIDE
         if side and side % unit:
@@ -85,7 +85,7 @@ def _sizes(family: type[PipelineFamily], sampling: dict[str, Any]) -> Iterator[M
             yield Misfit("init_image", "picture-size", message)
 
 
-def _clip_skip(family: type[PipelineFamily], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
+def _clip_skip(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
     """The pipelines count from the last layer; SDXL and SD 3 leave one out of their own."""
     skipped = sampling.get("clip_skip")
     encoders = [name for name in ("text_encoder", "text_encoder_2") if name in facts.configs]

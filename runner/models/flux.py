@@ -8,8 +8,9 @@ import torch
 from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 from torch import Tensor
 
+from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER
 from runner.models.family import Facts, Request
-from runner.models.pipeline import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER, PipelineFamily
+from runner.models.pipeline import PipelineFamily
 
 _TEXTS = {"prompt_2", "negative_prompt_2", "max_sequence_length", "true_cfg_scale"}
 
@@ -55,7 +56,7 @@ class Flux(PipelineFamily):
         return super().rehearse(denoiser, facts, {**(sampling or {}), "guidance_scale": 1.0})
 
     @classmethod
-    def forward(cls, denoiser: Any, facts: Facts, batch: int, height: int, width: int) -> Tensor:
+    def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:
         config, device = denoiser.config, denoiser.device
         packed = (height // 2) * (width // 2)
         return denoiser(

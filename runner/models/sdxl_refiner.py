@@ -22,6 +22,7 @@ class SDXLRefiner(StableDiffusionXL):
     PARTS: ClassVar[dict[str, tuple[str, ...]]] = {
         name: classes for name, classes in StableDiffusionXL.PARTS.items() if name not in ("text_encoder", "tokenizer")
     }
+    NUMBERS: ClassVar[int] = 5  # original size, crop, and how beautiful the picture is to be
 
     @classmethod
     def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:

@@ -9,8 +9,9 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from torch import Tensor
 
+from runner.models.described import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER
 from runner.models.family import Facts, Misfit
-from runner.models.pipeline import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER, PipelineFamily
+from runner.models.pipeline import PipelineFamily
 
 INPAINTING = 9
 """The input channels of a UNet made for inpainting: latents, the masked picture's latents, and the mask."""
@@ -45,15 +46,14 @@ class StableDiffusion(PipelineFamily):
             yield Misfit("init_image", "inpainting-model", message)
 
     @classmethod
-    def forward(cls, denoiser: Any, facts: Facts, batch: int, height: int, width: int) -> Tensor:
-        config, device = denoiser.config, denoiser.device
-        latents = torch.zeros(batch, config["in_channels"], height, width, device=device)
-        text = torch.zeros(batch, 77, config["cross_attention_dim"], device=device)
-        return denoiser(
-            latents, torch.zeros(1, device=device), text, added_cond_kwargs=cls.added(facts, batch, device)
-        )[0]
+    def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:
+        return unet_output(denoiser, batch, height, width)
 
-    @classmethod
-    def added(cls, facts: Facts, batch: int, device: torch.device) -> dict[str, Tensor] | None:
-        """What the UNet is told beside the prompt."""
-        return None
+
+def unet_output(unet: Any, batch: int, height: int, width: int, **added: Tensor) -> Tensor:
+    """The output of a text-conditioned UNet for zeros; `added` is what it is told beside the prompt."""
+    config, device = unet.config, unet.device
+    latents = torch.zeros(batch, config["in_channels"], height, width, device=device)
+    text = torch.zeros(batch, 77, config["cross_attention_dim"], device=device)
+    output: Tensor = unet(latents, torch.zeros(1, device=device), text, added_cond_kwargs=added).sample
+    return output

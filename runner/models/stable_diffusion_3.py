@@ -9,8 +9,9 @@ import torch
 from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline, StableDiffusion3Pipeline
 from torch import Tensor
 
+from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER
 from runner.models.family import Facts, Misfit
-from runner.models.pipeline import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER, PipelineFamily
+from runner.models.pipeline import PipelineFamily
 
 _TEXTS = {"prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3", "max_sequence_length", "clip_skip"}
 
@@ -53,7 +54,7 @@ class StableDiffusion3(PipelineFamily):
                 yield Misfit(key, "no-third-encoder", "this model comes without its third text encoder: take it out")
 
     @classmethod
-    def forward(cls, denoiser: Any, facts: Facts, batch: int, height: int, width: int) -> Tensor:
+    def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:
         config, device = denoiser.config, denoiser.device
         return denoiser(
             torch.zeros(batch, config["in_channels"], height, width, device=device),

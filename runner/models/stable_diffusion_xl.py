@@ -8,9 +8,8 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
-from runner.models.family import Facts
-from runner.models.pipeline import DISCRETE, TOKENIZER
-from runner.models.stable_diffusion import StableDiffusion
+from runner.models.described import DISCRETE, TOKENIZER
+from runner.models.stable_diffusion import StableDiffusion, unet_output
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -33,13 +32,12 @@ class StableDiffusionXL(StableDiffusion):
     }
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     OWN_SKIP: ClassVar[int] = 1
+    NUMBERS: ClassVar[int] = 6
+    """How many numbers the UNet is told: original size, crop and target size."""
 
     @classmethod
-    def added(cls, facts: Facts, batch: int, device: torch.device) -> dict[str, Tensor] | None:
-        """The pooled text, and heights and widths (or, of a refiner, an aesthetic score)."""
-        unet, pooled = facts.configs["unet"], facts.configs["text_encoder_2"].get("projection_dim", 512)
-        numbers = (unet["projection_class_embeddings_input_dim"] - pooled) // unet["addition_time_embed_dim"]
-        return {
-            "text_embeds": torch.zeros(batch, pooled, device=device),
-            "time_ids": torch.zeros(batch, numbers, device=device),
-        }
+    def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:
+        config, device = denoiser.config, denoiser.device
+        pooled = config["projection_class_embeddings_input_dim"] - cls.NUMBERS * config["addition_time_embed_dim"]
+        texts, numbers = (torch.zeros(batch, size, device=device) for size in (pooled, cls.NUMBERS))
+        return unet_output(denoiser, batch, height, width, text_embeds=texts, time_ids=numbers)
