@@ -252,11 +252,9 @@ def test_missing_and_surplus_tensors_and_other_shapes_are_said(model, part, cls,
         gone[key] = tensors.pop(key)
 
     change(model / name, take)
-    with pytest.raises(
-        ModelError,
-        match=rf"{part} does not fit its config\.json: its weights lack {key.split('.')[-2]}|lacks .*{key.split('.')[-1]}",
-    ):
+    with pytest.raises(ModelError, match=rf"{part} does not fit its config\.json: its weights lack ") as caught:
         load(model, part, cls)
+    assert str(caught.value).endswith(key.removeprefix("text_model."))
     change(model / name, lambda tensors: tensors.update({key: gone[key], "surplus.weight": torch.zeros(2)}))
     with pytest.raises(ModelError, match=r"its weights have a surplus of surplus\.weight$"):
         load(model, part, cls)
