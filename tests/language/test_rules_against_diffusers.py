@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from runner.errors import ModelError
 from runner.language.load import parse
 from runner.language.problems import RecipeProblems
 from runner.language.recipe import read, to_yaml
@@ -68,7 +69,7 @@ def runs(values: dict[str, Any], resolution: int) -> bool:
         x = torch.empty(2, 3, resolution, resolution, device="meta")
         labels = {"class_labels": torch.zeros(2, dtype=torch.long, device="meta")} if classes else {}
         return bool(unet(x, torch.zeros(2, device="meta"), **labels).sample.shape == x.shape)
-    except (ValueError, RuntimeError, ZeroDivisionError, IndexError):
+    except (ModelError, ValueError, RuntimeError, ZeroDivisionError, IndexError):
         return False
 
 
