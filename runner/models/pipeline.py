@@ -64,9 +64,8 @@ class PipelineFamily(Described):
         """See `Family.build`."""
         dtype = DTYPES[compute["dtype"]]
         parts: dict[str, Any] = dict.fromkeys(cls.PARTS)
-        parts |= (
-            _loaded(facts, progress, dtype) if facts.checkpoint is None else load_single(facts, progress, dtype=dtype)
-        )
+        load = _loaded if facts.checkpoint is None else load_single
+        parts |= load(facts, progress, dtype=dtype)
         return cls(parts, facts, device=device, compute=compute, progress=progress)
 
     def calls(self, request: Request) -> int:
