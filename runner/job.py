@@ -43,7 +43,7 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
         if arguments.smoke:
             from runner.smoke import rehearsal
 
-            recipe = replace(recipe, values=rehearsal(recipe.values, Path(scratch)))
+            recipe = replace(recipe, values=rehearsal(recipe, Path(scratch)))
         _settle_and_run(recipe, arguments, progress)
 
 

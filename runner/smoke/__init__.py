@@ -6,35 +6,38 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from runner.models import family_class
+from runner.language.recipe import Recipe
+from runner.smoke.pretrained import toy_pretrained
 
 _PICTURES, _STEPS, _BATCH, _DRAWN, _INFERENCE_STEPS = 24, 4, 2, 4, 4
 _CHANNELS, _GROUPS, _HEAD = 16, 8, 8
 
 
-def rehearsal(values: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """A resolved recipe made small enough for a plain CPU in about a minute, offline.
+def rehearsal(recipe: Recipe, scratch: Path) -> dict[str, Any]:
+    """A recipe's values made small enough for a plain CPU in about a minute, offline.
 
     Keeps every choice that decides which code runs: block types, schedule, prediction type, optimizer, EMA, sampler,
     augmentation. Replaces the data by the built-in flowers, the model by one of toy width with random weights, and
     counts by very small ones.
 
     Args:
-        values: the resolved recipe.
-        scratch: a folder for the toy that stands in for a pretrained model.
+        recipe: the recipe.
+        scratch: a folder for the toys that stand in for a pretrained model and what is laid over it.
     """
-    small = copy.deepcopy(values)
-    small["name"] = f"{values['name'][:58]}-smoke"
-    small["compute"] |= {"device": "cpu", "mixed_precision": "auto"}
-    if "model" in small:
-        small["model"] = _toy_model(small["model"], scratch)
+    small = copy.deepcopy(recipe.values)
+    small["name"] = f"{small['name'][:58]}-smoke"
+    small["compute"] |= {"device": "cpu", "mixed_precision": "auto", "dtype": "auto", "offload": "auto"}
+    if small.get("model", {}).get("type") == "pretrained":
+        toy_pretrained(recipe, small, scratch)
+    elif "model" in small:
+        small["model"] |= _toy_unet(small["model"])
     if "data" in small:
         levels = len(small.get("model", {}).get("block_out_channels", []))
         small["data"] = _builtin(small["data"], max(32, 2 ** (levels - 1)))
     if "training" in small:
         _few_steps(small["training"])
-    if "sampling" in small:
-        _few_pictures(small["sampling"], guided=small["model"].get("num_class_embeds") is not None)
+    if "sampling" in small and small["model"]["type"] != "pretrained":
+        _few_pictures(small["sampling"], guided=small["model"]["num_class_embeds"] is not None)
     return small
 
 
@@ -43,11 +46,8 @@ def _builtin(data: dict[str, Any], resolution: int) -> dict[str, Any]:
     return {"type": "builtin", "num_images": _PICTURES, "label_by": "kind", "resolution": resolution, **kept}
 
 
-def _toy_model(model: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    if model["type"] == "pretrained":
-        family_class("pixel_unet").toy(scratch)
-        return {**model, "id": str(scratch)}
-    toy = {
+def _toy_unet(model: dict[str, Any]) -> dict[str, Any]:
+    return {
         "block_out_channels": [_CHANNELS] * len(model["block_out_channels"]),
         "layers_per_block": 1,
         "norm_num_groups": _GROUPS,
@@ -55,7 +55,6 @@ def _toy_model(model: dict[str, Any], scratch: Path) -> dict[str, Any]:
         "attn_norm_num_groups": None,
         "num_class_embeds": "auto" if model["num_class_embeds"] is not None else None,
     }
-    return {**model, **toy}
 
 
 def _few_steps(training: dict[str, Any]) -> None:
