@@ -6,12 +6,11 @@ import importlib
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from runner.diffusion.samplers import SCHEDULERS
 from runner.errors import ModelError
+from runner.models.quiet import quiet
 from runner.shown import shown
 
 _MOST_LAYERS = 1000  # in one number of a configuration; the largest released text encoders have under 100
@@ -86,10 +85,8 @@ def kind_of(cls: str, part: str) -> Kind:
 
 
 def class_of(cls: str) -> Any:
-    """The class of that listed name; its library logs nothing from now on: what is wrong is said by our errors."""
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity(logging.CRITICAL)  # type: ignore[attr-defined]
-        logging.disable_progress_bar()
+    """The class of that listed name; its library shows nothing from now on: what is wrong is said by our errors."""
+    quiet()
     return getattr(importlib.import_module(kind_of(cls, "part").module), _RENAMED.get(cls, cls))
 
 

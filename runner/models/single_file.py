@@ -14,11 +14,12 @@ from diffusers.loaders import single_file_utils as known
 from torch import nn
 
 from runner.errors import EnvironmentFault, ModelError, RecipeError, Refused
-from runner.models.classes import class_of, skeleton
+from runner.models.classes import skeleton
 from runner.models.family import Facts, Part
 from runner.models.files import Files, open_files
 from runner.models.index import INDEX
 from runner.models.parts import load_part
+from runner.models.quiet import quiet
 from runner.models.weights import check_finite, read_header
 from runner.shown import shown
 
@@ -135,8 +136,7 @@ def load_single(facts: Facts, progress: Progress, *, dtype: torch.dtype) -> dict
 def _from_single_file(
     facts: Facts, path: Path, root: Path, parts: dict[str, Any], own: Mapping[str, Part], dtype: torch.dtype, title: str
 ) -> Any:
-    for part in own.values():
-        class_of(part.cls)  # its library is quiet from now on
+    quiet()
     cls = getattr(diffusers, facts.pipeline)
     absent = {part: None for part in cls._get_signature_types() if part not in parts and part not in own}
     options = {"config": str(root), "dtype": dtype, "local_files_only": True}

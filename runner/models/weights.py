@@ -111,6 +111,9 @@ def check_finite(tensors: Iterable[tuple[str, Tensor]], title: str) -> None:
         ModelError: naming the first tensor with NaN or infinity.
     """
     for key, tensor in tensors:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        low, high = torch.aminmax(tensor)  # one pass without a copy; NaN anywhere makes both NaN
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            what = "NaN" if bool(torch.isnan(low)) else "infinity"
             raise ModelError(f"{title} holds {what} in {shown(key)}: get the file again, or choose another model")
