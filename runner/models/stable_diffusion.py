@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from torch import Tensor
 
+from runner.diffusion.denoise import Tick
 from runner.models.described import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER
-from runner.models.family import Facts, Misfit
+from runner.models.family import Drawn, Facts, Misfit, Request
 from runner.models.pipeline import PipelineFamily
 
 INPAINTING = 9
@@ -33,10 +35,14 @@ class StableDiffusion(PipelineFamily):
         "tokenizer": TOKENIZER,
         "scheduler": tuple(f"{name}Scheduler" for name in sorted(DISCRETE)),
         "safety_checker": ("StableDiffusionSafetyChecker",),
-        "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
+        "feature_extractor": ("CLIPImageProcessor", "CLIPImageProcessorPil", "CLIPFeatureExtractor"),
     }
     OPTIONAL: ClassVar[frozenset[str]] = frozenset({"safety_checker", "feature_extractor"})
     SCHEDULERS: ClassVar[frozenset[str]] = DISCRETE
+
+    def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
+        with _text_model(self.parts.get("text_encoder")):
+            return super().draw(request, generators, tick)
 
     @classmethod
     def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
@@ -57,3 +63,20 @@ def unet_output(unet: Any, batch: int, height: int, width: int, **added: Tensor)
     text = torch.zeros(batch, 77, config["cross_attention_dim"], device=device)
     output: Tensor = unet(latents, torch.zeros(1, device=device), text, added_cond_kwargs=added).sample
     return output
+
+
+@contextmanager
+def _text_model(encoder: Any) -> Iterator[None]:
+    """The text encoder under the name where the pipelines look for its last norm when layers are skipped.
+
+    transformers 5 has no `text_model` in a CLIPTextModel any more. It stands there while drawing only: diffusers'
+    LoRA loader tells the two layouts apart by it. A plain attribute is no second part of the module.
+    """
+    flat = encoder is not None and not hasattr(encoder, "text_model")
+    if flat:
+        vars(encoder)["text_model"] = encoder
+    try:
+        yield
+    finally:
+        if flat:
+            del vars(encoder)["text_model"]
