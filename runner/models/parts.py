@@ -14,7 +14,7 @@ from runner.errors import ModelError, Refused
 from runner.models.classes import Kind, class_of, kind_of, skeleton
 from runner.models.family import Part
 from runner.models.files import Files
-from runner.models.weights import Shape, check_finite, read_header, times
+from runner.models.weights import Shape, check_finite, check_pickle, read_header, times
 from runner.shown import shown
 from runner.tally import gibibytes
 
@@ -164,10 +164,8 @@ def _weights(
         variant = None
     for stem, suffix in ((kind.safe, "safetensors"), (kind.pickled, "bin")):
         names = _named(files, folder, f"{stem}.{suffix}", variant)
-        if names and suffix == "bin" and not allow_pickle:
-            raise Refused(
-                f"{files.title(names[0])} holds the weights only as pickle: --allow-pickle reads it with weights_only"
-            )
+        if names and suffix == "bin":
+            check_pickle(f"{files.title(names[0])} holds the weights only as pickle", allow_pickle)
         if names:
             return names, variant
     if there:
@@ -217,6 +215,7 @@ def _check_size(part: Part, config: dict[str, Any]) -> None:
         wanted = sum(tensor.numel() for tensor in skeleton(part.cls, config).parameters())
     except ModelError as error:
         raise ModelError(f"{title}: {error}") from None
+    headers(part)  # damage of files that are here is found before others are downloaded
     held = part_size(part)
     if held and wanted > held:  # a weight takes a byte at the least
         raise ModelError(

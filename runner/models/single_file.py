@@ -20,7 +20,7 @@ from runner.models.files import Files, open_files
 from runner.models.index import INDEX
 from runner.models.parts import load_part
 from runner.models.quiet import quiet
-from runner.models.weights import check_finite, read_header
+from runner.models.weights import check_finite, check_pickle, read_header
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ def _shapes(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
     if name.endswith(".safetensors"):
         return read_header(files, name)
     title, path = files.title(name), files.at(name)
-    if not allow_pickle:
-        raise Refused(f"{title} is a pickle: take a .safetensors file, or --allow-pickle reads it with weights_only")
+    check_pickle(f"{title} is a pickle", allow_pickle)
     if path is None:
         raise ModelError(f"{title} is a pickle that is not on this machine: download it and give its path")
     try:

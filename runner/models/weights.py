@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from runner.errors import ModelError
+from runner.errors import ModelError, Refused
 from runner.models.files import Files
 from runner.shown import shown
 from runner.tally import gibibytes
 
 _LARGEST_HEADER = 10**8  # bytes, as safetensors itself allows
+_SAFE_TORCH = "2.10"  # advisories on weights_only below it
 _FIRST = 2**18  # bytes to begin with: the header of most files
 _BITS = {
     **{"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32},
@@ -102,6 +103,21 @@ def _tensor(value: dict[str, Any]) -> tuple[Shape, int]:
 def times(shape: Iterable[int]) -> str:
     """A shape for people: 320×4×3×3."""
     return "×".join(map(str, shape)) or "a number"
+
+
+def check_pickle(what: str, allowed: bool) -> None:
+    """Whether a pickle may be read.
+
+    Args:
+        what: begins the sentence.
+
+    Raises:
+        Refused: --allow-pickle is not given, or this torch has known holes in weights_only.
+    """
+    if not allowed:
+        raise Refused(f"{what}: take a .safetensors file, or --allow-pickle reads it with weights_only")
+    if torch.__version__ < _SAFE_TORCH:  # it compares by number
+        raise Refused(f"{what}: torch {torch.__version__} cannot read it safely, update torch to {_SAFE_TORCH}")
 
 
 def check_finite(tensors: Iterable[tuple[str, Tensor]], title: str) -> None:

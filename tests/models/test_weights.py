@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from runner.errors import ModelError
+from runner.errors import ModelError, Refused
 from runner.models.files import open_files
-from runner.models.weights import check_finite, read_header
+from runner.models.weights import check_finite, check_pickle, read_header
 
 TENSORS = {"a.weight": torch.zeros(2, 3), "b": torch.zeros((), dtype=torch.float16), "c": torch.zeros(0, 4)}
 WHOLE = save(TENSORS, metadata={"format": "pt"})
@@ -101,3 +101,12 @@ def test_numbers_that_are_none_are_named(value, word):
     with pytest.raises(ModelError, match=f"^unet holds {word} in conv_in.weight: "):
         check_finite(tensors, "unet")
     check_finite(tensors[:1], "unet")
+
+
+def test_an_old_torch_reads_no_pickle(monkeypatch):
+    check_pickle("x.ckpt is a pickle", True)
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1+cpu"))
+    with pytest.raises(
+        Refused, match=r"^x\.ckpt is a pickle: torch 2\.9\.1\+cpu cannot read it safely, update torch to 2\.10"
+    ):
+        check_pickle("x.ckpt is a pickle", True)

@@ -1,0 +1,75 @@
+"""A model's files on the hub, or what the hub's cache holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import constants
+
+from runner.errors import EnvironmentFault, ModelError, RecipeError
+from runner.hub.cache import snapshot, storage
+from runner.hub.download import download
+from runner.hub.faults import Asked
+from runner.hub.listing import Entry, listing, read
+from runner.models.files import Files, Folder
+from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+
+class Repository(Files):
+    """A model of the hub at one commit. Offline it is what the hub's cache holds of it."""
+
+    def __init__(self, id: str, *, key: str, revision: str | None, subfolder: str, offline: bool) -> None:
+        self._asked = Asked("model", id, key, revision)
+        self._below = f"{subfolder}/" if subfolder else ""
+        self._offline = offline or constants.HF_HUB_OFFLINE
+        self._entries: dict[str, Entry] = {}
+        self.origin = f"{id}/{subfolder}" if subfolder else id
+        if self._offline:
+            folder = snapshot(self._asked)
+            if folder is None:
+                at = f" at revision '{shown(revision)}'" if revision else ""
+                raise EnvironmentFault(f"{self._asked.name} is not on this machine{at}: run once without --offline")
+            self.revision, self._root = folder.name, folder / subfolder
+            self.sizes = Folder(self._root).sizes if self._root.is_dir() else {}
+        else:
+            self.revision, entries = listing(self._asked)
+            self._root = storage(id) / "snapshots" / self.revision / subfolder
+            self._entries = {
+                name.removeprefix(self._below): entry for name, entry in entries.items() if name.startswith(self._below)
+            }
+            self.sizes = {name: entry.size for name, entry in self._entries.items()}
+
+    def at(self, name: str) -> Path | None:
+        path, size = self._root / name, self.sizes.get(name)
+        whole = path.is_file() and (size is None or path.stat().st_size == size)
+        return path if whole else None
+
+    def fetch(self, names: Sequence[str], progress: Progress) -> Path:
+        for name in names:
+            if name not in self.sizes:
+                raise self.lacks(name)
+        wanted = {name: self._entries[name] for name in names if self.at(name) is None}
+        for name in wanted:
+            if (self._root / name).exists():
+                progress.warn(f"{self.title(name)} is damaged in the hub's cache: downloading it again")
+        if wanted:
+            download(
+                self._asked, str(self.revision), {self._below + name: entry for name, entry in wanted.items()}, progress
+            )
+        return self._root
+
+    def lacks(self, name: str) -> RecipeError:
+        if not self._offline:
+            return ModelError(f"{self._asked.name} has no file {shown(self._below + name)}: correct {self._asked.key}")
+        return EnvironmentFault(
+            f"{self._asked.name} is on this machine only in part ({shown(self._below + name)} is missing): "
+            "run once without --offline"
+        )
+
+    def _asked_for(self, name: str, count: int) -> bytes:
+        return read(self._asked, str(self.revision), self._below + name, count)
