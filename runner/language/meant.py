@@ -81,7 +81,8 @@ def _sampler(plain: str, schema: Schema, choices: list[str]) -> Meaning | None:
 def _with_options(value: Any, equal: bool, options: dict[str, Any]) -> Meaning:
     whole = {"type": value} if isinstance(value, str) else dict(value)
     known = schemas.properties(schemas.fragments([Place(_SAMPLERS, schemas.read(_SAMPLERS))], whole))
-    taken = {key: option for key, option in options.items() if key in known}
+    spaced = any(key.endswith("_sigmas") for key in whole)  # as 'Restart' is; there is one spacing
+    taken = {key: option for key, option in options.items() if key in known and not spaced}
     whole |= taken
     # DPMSolverSinglestep has no timestep_spacing: it always takes what the others call linspace.
     equal = equal and set(options) - set(taken) <= {"timestep_spacing"} and bool(taken) == bool(options)

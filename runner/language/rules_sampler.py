@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from runner.language.drawn import NOISE_FAMILIES, option, samplers, step_counts
 from runner.language.view import Rule, Told, View, rule
@@ -19,6 +20,14 @@ _NO_ZERO_SNR = {
 }
 _NO_SAMPLE_PREDICTION = {"PNDM", "EulerAncestralDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete"}
 _TABLE_OF_TIMESTEPS = {"DDPM", "DDIM", "PNDM"}  # these look a timestep up; others interpolate
+# What solvers cannot do where the noise ends at zero: (type, key, values).
+_NOT_AT_ZERO: list[tuple[str, str, tuple[Any, ...]]] = [
+    ("DPMSolverMultistep", "algorithm_type", ("dpmsolver", "sde-dpmsolver")),
+    ("DPMSolverSinglestep", "algorithm_type", ("dpmsolver",)),
+    ("UniPCMultistep", "solver_type", ("bh1",)),
+    ("UniPCMultistep", "predict_x0", (False,)),
+    ("UniPCMultistep", "lower_order_final", (False,)),
+]
 _PNDM_WARMUP = 4  # Runge-Kutta steps of PNDM's start
 _SAME_AS_TRAINING = [
     "prediction_type",
@@ -69,11 +78,33 @@ def one_spacing_of_sigmas(view: View) -> Iterator[Told]:
 
 @rule("sampler")
 def solver_ends_where_it_can(view: View) -> Iterator[Told]:
-    """DPM-Solver without '++' is not defined at noise level zero, which is the default end."""
+    """These are not defined at noise level zero, which is the default end: diffusers refuses them, or draws NaN."""
     for section in _sections(view):
-        kind, final = view.get(f"{section}.algorithm_type"), view.get(f"{section}.final_sigmas_type")
-        if kind in ("dpmsolver", "sde-dpmsolver") and final != "sigma_min":
-            yield Told(f"{section}.algorithm_type", f"algorithm_type: {kind} needs final_sigmas_type: sigma_min")
+        if view.get(f"{section}.final_sigmas_type") == "sigma_min":
+            continue
+        first_order = view.get(f"{section}.solver_order") == 1
+        for kind, key, values in _NOT_AT_ZERO:
+            value = view.get(f"{section}.{key}")
+            if (
+                view.get(f"{section}.type") == kind
+                and value in values
+                and not (key == "lower_order_final" and first_order)
+            ):
+                yield Told(f"{section}.{key}", f"{key}: {_word(value)} needs final_sigmas_type: sigma_min")
+
+
+@rule("inference-steps")
+def lcm_has_its_own_steps(view: View) -> Iterator[Told]:
+    """LCM picks its steps from those of its distillation, 50 in diffusers' class."""
+    for section in samplers(view):
+        own = view.get(f"{section}.original_inference_steps")
+        most = 50 if own is None and view.get("model.type") == "pixel_unet" else own
+        for place, steps in step_counts(view):
+            if view.get(f"{section}.type") == "LCM" and most is not None and steps > most:
+                yield Told(
+                    place,
+                    f"LCM draws at most original_inference_steps ({most}) steps (got {steps}): 4 to 8 are usual",
+                )
 
 
 @rule("sampler")
@@ -168,6 +199,7 @@ RULES: list[Rule] = [
     flow_needs_a_flow_model,
     one_spacing_of_sigmas,
     solver_ends_where_it_can,
+    lcm_has_its_own_steps,
     sampler_knows_zero_snr,
     sampler_knows_the_prediction,
     pndm_has_its_first_steps,
