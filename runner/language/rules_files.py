@@ -108,7 +108,8 @@ def a_file_lies_in_a_folder(view: View) -> Iterator[Told]:
 def config_describes_a_single_file(view: View) -> Iterator[Told]:
     if view.get("model.config") is None or view.get("model.file") is not None:
         return
-    if isinstance(view.get("model.id"), str) and not _is_single(view.get("model.id")):
+    where = view.get("model.id")
+    if isinstance(where, str) and not _is_single(where) and not _URL.match(view.get("model.config")):
         yield Told(
             "model.config",
             "config describes a single-file checkpoint, and a repository or folder describes itself: remove the line, "

@@ -143,7 +143,8 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
     if 0 < len(exact) <= 3:
         return f": it belongs {_either([_under(s) for s in exact])}"
     if not exact and 0 < len(aliased) <= 2:
-        return f": did you mean {_either([_argument(a) for a in aliased])}?"
+        written = _argument if on_command_line else dotted
+        return f": did you mean {_either([written(a) for a in aliased])}?"
     return None
 
 

@@ -13,13 +13,16 @@ REFUSED = {
     "code_keys",
     "env_tag",
     "id_that_leaves",
+    "ids_that_leave",
     "include_tag",
     "name_leaves",
     "name_reserved",
     "output_is_a_path",
     "publishing_keys",
     "python_tag",
+    "secret_as_token",
     "url_as_id",
+    "urls_as_ids",
 }
 
 
