@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
 
@@ -28,6 +28,7 @@ class Repository(Files):
         self._below = f"{subfolder}/" if subfolder else ""
         self._offline = offline or constants.HF_HUB_OFFLINE
         self._entries: dict[str, Entry] = {}
+        self._described: set[str] = set()
         self.origin = f"{id}/{subfolder}" if subfolder else id
         if self._offline:
             folder = snapshot(self._asked)
@@ -49,11 +50,18 @@ class Repository(Files):
         whole = path.is_file() and (size is None or path.stat().st_size == size)
         return path if whole else None
 
+    def json(self, name: str) -> Any:
+        value = super().json(name)
+        self._described.add(name)
+        return value
+
     def fetch(self, names: Sequence[str], progress: Progress) -> Path:
+        """As `Files.fetch`; the configurations that were read come along, so that the model works offline later."""
         for name in names:
             if name not in self.sizes:
                 raise self.lacks(name)
-        wanted = {name: self._entries[name] for name in names if self.at(name) is None}
+        needed = sorted({*names, *self._described})
+        wanted = {name: self._entries[name] for name in needed if self.at(name) is None}
         for name in wanted:
             if (self._root / name).exists():
                 progress.warn(f"{self.title(name)} is damaged in the hub's cache: downloading it again")
