@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from runner.outputs.files import faults, write_bytes
 
-_COMFORTABLE = 512  # pixels of a grid's longer side, at least
-_MOST = 8192  # and at most
+COMFORTABLE = 512  # pixels of a grid's longer side, at least
+MOST = 8192  # and at most
 _CELL = 128  # pixels of a strip's cell, at least
 _STRIP_COLUMNS = 10
 _MOST_FRAME = 1024  # pixels of a GIF's longer side, at most
@@ -39,7 +39,7 @@ def grid(
     sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), background)
     for i, image in enumerate(images):
         place = (i % columns * (width + gap), i // columns * (height + gap))
-        sheet.paste(_sized(image, width, height), place)
+        sheet.paste(sized(image, width, height), place)
     return sheet
 
 
@@ -62,7 +62,7 @@ def strip(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = gap + i % columns * (width + gap), gap + i // columns * (height + line)
-        sheet.paste(_sized(image, width, height), (left, top))
+        sheet.paste(sized(image, width, height), (left, top))
         draw.text((left + width / 2, top + height + line / 2), caption, fill="#333333", font=font, anchor="mm")
     return sheet
 
@@ -101,9 +101,9 @@ def _framed(picture: Image.Image) -> Image.Image:
     width, height = picture.size
     longer = max(width, height)
     if longer > _MOST_FRAME:
-        return _sized(picture, max(1, width * _MOST_FRAME // longer), max(1, height * _MOST_FRAME // longer))
-    factor = math.ceil(_COMFORTABLE / longer)
-    return _sized(picture, width * factor, height * factor)
+        return sized(picture, max(1, width * _MOST_FRAME // longer), max(1, height * _MOST_FRAME // longer))
+    factor = math.ceil(COMFORTABLE / longer)
+    return sized(picture, width * factor, height * factor)
 
 
 def _paletted(image: Image.Image) -> Image.Image:
@@ -132,14 +132,14 @@ def _cell(width: int, height: int, columns: int, rows: int, gap: int) -> tuple[i
     def longer(factor: float) -> float:
         return max(columns * (width * factor + gap), rows * (height * factor + gap)) - gap
 
-    if longer(1) > _MOST:
-        factor = min((_MOST - (n - 1) * gap) / (n * side) for n, side in ((columns, width), (rows, height)))
+    if longer(1) > MOST:
+        factor = min((MOST - (n - 1) * gap) / (n * side) for n, side in ((columns, width), (rows, height)))
         return max(1, int(width * factor)), max(1, int(height * factor))
-    whole = next(factor for factor in range(1, _COMFORTABLE + 1) if longer(factor) >= _COMFORTABLE)
+    whole = next(factor for factor in range(1, COMFORTABLE + 1) if longer(factor) >= COMFORTABLE)
     return width * whole, height * whole
 
 
-def _sized(image: Image.Image, width: int, height: int) -> Image.Image:
+def sized(image: Image.Image, width: int, height: int) -> Image.Image:
     """An RGB copy of width x height: hard-edged where it grows, smooth where it shrinks."""
     image = image.convert("RGB")
     if image.size == (width, height):
