@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,11 +14,14 @@ from runner.errors import ModelError, Refused
 from runner.models.classes import Kind, class_of, kind_of, skeleton
 from runner.models.family import Part
 from runner.models.files import Files
-from runner.models.weights import Shape, check_finite, check_pickle, read_header, times
+from runner.models.weights import Shape, check_finite, check_pickle, check_shapes, read_header
 from runner.shown import shown
 from runner.tally import gibibytes
 
-__all__ = ["find_part", "load_part", "part_size", "skeleton"]
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+__all__ = ["fetch_parts", "find_part", "load_part", "part_size", "skeleton"]
 
 _VARIANT = re.compile(r"\.([^./]+?)(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$")
 _CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
@@ -48,7 +51,7 @@ def find_part(
         return Part(cls, files, folder, (_in(folder, kind.config),)), config
     names, variant = _weights(files, folder, kind, variant, allow_pickle)
     part = Part(cls, files, folder, (_in(folder, kind.config), *names), variant)
-    _check_size(part, config)
+    _check_weights(part, config)
     return part, config
 
 
@@ -89,6 +92,20 @@ def load_part(part: Part, root: Path, *, dtype: torch.dtype, skeleton: nn.Module
     return model
 
 
+def fetch_parts(parts: Mapping[str, Part], progress: Progress) -> dict[str, Path]:
+    """For each part the root that holds its files; what is not here yet is downloaded, with one bar for a repository.
+
+    Raises:
+        ModelError, EnvironmentFault: as `Files.fetch`.
+    """
+    wanted: dict[int, list[str]] = {}
+    for part in parts.values():
+        wanted.setdefault(id(part.files), []).extend(part.names)
+    files = {id(part.files): part.files for part in parts.values()}
+    roots = {key: files[key].fetch(names, progress) for key, names in wanted.items()}
+    return {name: roots[id(part.files)] for name, part in parts.items()}
+
+
 def part_size(part: Part) -> int:
     """The bytes of a part's files, as far as the hub says."""
     return sum(part.files.sizes.get(name) or 0 for name in part.names)
@@ -105,20 +122,6 @@ def headers(part: Part) -> dict[str, Shape]:
         if name.endswith(".safetensors") and part.files.at(name) is not None:
             found |= read_header(part.files, name)
     return found
-
-
-def check_shapes(model: nn.Module, held: dict[str, Shape], title: str) -> None:
-    """Compare the tensors that a file and a model both have.
-
-    Raises:
-        ModelError: one is of another shape.
-    """
-    for key, tensor in model.state_dict().items():
-        if key in held and held[key].shape != tuple(tensor.shape):
-            raise ModelError(
-                f"{title} does not fit its config.json: {shown(key)} should be {times(tensor.shape)} "
-                f"and is {times(held[key].shape)}"
-            )
 
 
 def _config(files: Files, name: str, cls: str, kind: Kind) -> dict[str, Any]:
@@ -208,20 +211,20 @@ def _variant_of(name: str) -> list[str]:
     return [match[1]] if match else []
 
 
-def _check_size(part: Part, config: dict[str, Any]) -> None:
+def _check_weights(part: Part, config: dict[str, Any]) -> None:
     """Refuse a configuration that asks for more than its weights hold, before memory is taken for it."""
     title = part.files.title(_in(part.folder, kind_of(part.cls, part.folder).config))
     try:
-        wanted = sum(tensor.numel() for tensor in skeleton(part.cls, config).parameters())
+        model = skeleton(part.cls, config)
     except ModelError as error:
         raise ModelError(f"{title}: {error}") from None
-    headers(part)  # damage of files that are here is found before others are downloaded
-    held = part_size(part)
+    wanted, held = sum(tensor.numel() for tensor in model.parameters()), part_size(part)
     if held and wanted > held:  # a weight takes a byte at the least
         raise ModelError(
             f"{title} describes a model that would need {gibibytes(4 * wanted)} "
             f"and its weights hold {gibibytes(held)}: get the model again"
         )
+    check_shapes(model, headers(part), part.files.title(part.folder))  # of the files that are here already
 
 
 def _guarded(title: str, load: Any) -> Any:

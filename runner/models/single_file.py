@@ -18,7 +18,7 @@ from runner.models.classes import skeleton
 from runner.models.family import Facts, Part
 from runner.models.files import Files, open_files
 from runner.models.index import INDEX
-from runner.models.parts import load_part
+from runner.models.parts import fetch_parts, load_part
 from runner.models.quiet import quiet
 from runner.models.weights import check_finite, check_pickle, read_header
 from runner.shown import shown
@@ -121,12 +121,10 @@ def load_single(facts: Facts, progress: Progress, *, dtype: torch.dtype) -> dict
         if isinstance(there.files, Checkpoint) and part in there.files.held
     }
     _check_numbers(own, facts, shapes, title)
-    parts: dict[str, Any] = {}
-    for part, there in facts.parts.items():
-        if part not in own:
-            parts[part] = load_part(there, there.files.fetch(there.names, progress), dtype=dtype)
-    config = next(iter(own.values())).files
-    root = config.fetch([INDEX, *(file for there in own.values() for file in there.names)], progress)
+    others = {part: there for part, there in facts.parts.items() if part not in own}
+    roots = fetch_parts(facts.parts, progress)
+    parts = {part: load_part(there, roots[part], dtype=dtype) for part, there in others.items()}
+    root = next(roots[part] for part in own)
     pipeline = _from_single_file(facts, path, root, parts, own, dtype, title)
     for part in own:
         parts[part] = _whole(getattr(pipeline, part), title)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from runner.errors import ModelError, Refused
 from runner.models.files import Files
@@ -100,9 +100,18 @@ def _tensor(value: dict[str, Any]) -> tuple[Shape, int]:
     return Shape(value["dtype"], shape), end
 
 
-def times(shape: Iterable[int]) -> str:
-    """A shape for people: 320×4×3×3."""
-    return "×".join(map(str, shape)) or "a number"
+def check_shapes(model: nn.Module, held: dict[str, Shape], title: str) -> None:
+    """Compare the tensors that a file and a model both have.
+
+    Raises:
+        ModelError: one is of another shape.
+    """
+    for key, tensor in model.state_dict().items():
+        if key in held and held[key].shape != tuple(tensor.shape):
+            raise ModelError(
+                f"{title} does not fit its config.json: {shown(key)} should be {_times(tensor.shape)} "
+                f"and is {_times(held[key].shape)}"
+            )
 
 
 def check_pickle(what: str, allowed: bool) -> None:
@@ -133,3 +142,8 @@ def check_finite(tensors: Iterable[tuple[str, Tensor]], title: str) -> None:
         if not bool(torch.isfinite(low) & torch.isfinite(high)):
             what = "NaN" if bool(torch.isnan(low)) else "infinity"
             raise ModelError(f"{title} holds {what} in {shown(key)}: get the file again, or choose another model")
+
+
+def _times(shape: Iterable[int]) -> str:
+    """A shape for people: 320×4×3×3."""
+    return "×".join(map(str, shape)) or "a number"
