@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runner.models.described import Described
 
 _NEUTRAL = {"guidance_rescale": 0.0, "eta": 0.0, "true_cfg_scale": 1.0}
+_LONGEST = 512  # tokens; the pipelines refuse more
 _TASKS = {"text2img": "drawing from text alone", "img2img": "drawing from init_image", "inpaint": "inpainting"}
 
 
@@ -28,6 +29,8 @@ def misfits(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> 
     yield from _sizes(family, sampling)
     yield from _clip_skip(family, facts, sampling)
     yield from _strength(sampling)
+    if (sampling.get("max_sequence_length") or 0) > _LONGEST:
+        yield Misfit("max_sequence_length", "too-long", f"the text encoder reads at most {_LONGEST} tokens")
 
 
 def _foreign_arguments(family: type[Described], sampling: dict[str, Any]) -> Iterator[Misfit]:
@@ -49,7 +52,7 @@ def _sampler(family: type[Described], facts: Facts, sampling: dict[str, Any]) ->
         return
     try:
         made = sampler(saved_scheduler(facts.configs["scheduler"]), section)
-        set_timesteps(made, min(8, sampling["num_inference_steps"]))
+        set_timesteps(made, 8)
         noise = torch.zeros(1, 4, 8, 8)
         made.step(noise, made.timesteps[0], noise)
     except Exception as error:  # diffusers raises many kinds
@@ -59,7 +62,8 @@ def _sampler(family: type[Described], facts: Facts, sampling: dict[str, Any]) ->
     try:
         set_timesteps(made, sampling["num_inference_steps"])
     except Exception as error:
-        yield Misfit("num_inference_steps", "steps", f"the sampler cannot take so many steps: {shown(error)}")
+        message = f"the sampler cannot take this number of steps ({shown(error)}): write another"
+        yield Misfit("num_inference_steps", "steps", message)
 
 
 def set_timesteps(scheduler: Any, steps: int) -> None:
@@ -88,8 +92,8 @@ def _sizes(family: type[Described], sampling: dict[str, Any]) -> Iterator[Misfit
 def _clip_skip(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
     """The pipelines count from the last layer; SDXL and SD 3 leave one out of their own."""
     skipped = sampling.get("clip_skip")
-    encoders = [name for name in ("text_encoder", "text_encoder_2") if name in facts.configs]
-    deepest = min(facts.configs[name].get("num_hidden_layers", 12) for name in encoders) - family.OWN_SKIP
+    encoders = [config for name, config in facts.configs.items() if name in ("text_encoder", "text_encoder_2")]
+    deepest = min(config.get("num_hidden_layers", 12) for config in encoders) - family.OWN_SKIP
     if skipped is not None and skipped > deepest:
         yield Misfit("clip_skip", "clip-skip", f"the text encoder has no layer so deep: write at most {deepest}")
 

@@ -161,11 +161,12 @@ class PipelineFamily(Described):
     def _assembled(self) -> Any:
         """The task's pipeline made of this model's parts; none is copied."""
         pipeline = self.PIPELINES[self._task]
-        takes = signature(pipeline.__init__).parameters
+        takes = signature(pipeline).parameters
         options = {key: value for key, value in self.facts.options.items() if key in takes}
         if "safety_checker" in takes:
-            options["requires_safety_checker"] = self._components["safety_checker"] is not None
-        parts = {key: part for key, part in self._components.items() if key in takes}
+            options["requires_safety_checker"] = self._components.get("safety_checker") is not None
+        parts: dict[str, Any] = {key: None for key, one in takes.items() if one.default is one.empty}
+        parts |= {key: part for key, part in self._components.items() if key in takes}
         parts["scheduler"] = sampler(self._components["scheduler"], None)
         made = pipeline(**parts, **options)
         made.set_progress_bar_config(disable=True)

@@ -10,7 +10,7 @@ from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPi
 from torch import Tensor
 
 from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER
-from runner.models.family import Facts, Misfit
+from runner.models.family import Facts, Misfit, Request
 from runner.models.pipeline import PipelineFamily
 
 _TEXTS = {"prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3", "max_sequence_length", "clip_skip"}
@@ -52,6 +52,13 @@ class StableDiffusion3(PipelineFamily):
         for key in ("prompt_3", "negative_prompt_3"):
             if "text_encoder_3" not in facts.configs and sampling.get(key):
                 yield Misfit(key, "no-third-encoder", "this model comes without its third text encoder: take it out")
+
+    def pictures(self, request: Request) -> dict[str, Any]:
+        """The img2img pipeline encodes a picture for each generator, and repeats none by itself."""
+        given = super().pictures(request)
+        if self.task(request.sampling) == "img2img":
+            given["image"] = [given["image"]] * (len(request.prompts) * request.copies)
+        return given
 
     @classmethod
     def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:

@@ -16,7 +16,7 @@ from runner.models.index import family_of
 from runner.models.parts import find_part
 
 PROMPTS = ("a red flower, masterpiece", "the blue house on a tree")
-STEPS = 3
+STEPS = 4  # the fewest that PNDM takes
 COMPUTE = {"dtype": "fp32", "offload": "none", "attention_slicing": False, "vae_slicing": False, "vae_tiling": False}
 _AUTO = ("height", "width", "num_inference_steps", "guidance_scale", "strength", "max_sequence_length")
 _PLAIN = {
@@ -119,8 +119,10 @@ def scheduler(pipeline, section):
     own = pipeline.scheduler
     options = {key: value for key, value in section.items() if key != "type"}
     pipeline.scheduler = getattr(diffusers, f"{section['type']}Scheduler").from_config(own.config, **options)
-    yield pipeline
-    pipeline.scheduler = own
+    try:
+        yield pipeline
+    finally:
+        pipeline.scheduler = own
 
 
 def assert_same(ours, expected):

@@ -169,7 +169,7 @@ def test_the_safety_checker(tmp_path, threshold):
     request = ask(family)
     found = family.draw(request, generators(2), lambda: None)
     plain = load(StableDiffusionPipeline, tmp_path)
-    expected = plain(prompt=list(request.prompts), generator=generators(2), num_inference_steps=3)
+    expected = plain(prompt=list(request.prompts), generator=generators(2), num_inference_steps=4)
     assert [np.asarray(i).tobytes() for i in found.images] == [np.asarray(i).tobytes() for i in expected.images]
     assert found.withheld == ((0, 1) if threshold < 0 else ())
 

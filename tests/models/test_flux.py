@@ -1,0 +1,137 @@
+"""Flux draws what plain diffusers draws from the same folder, byte for byte."""
+
+import pytest
+import torch
+from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
+
+from runner.models import toys
+from runner.models.flux import Flux
+from tests.models.drawing import (
+    assert_same,
+    built,
+    differ,
+    drawn,
+    facts_of,
+    load,
+    mask,
+    picture,
+    scheduler,
+    settled,
+    theirs,
+)
+
+SIZE = {"height": 64, "width": 64}
+OPTIONS = [
+    {"type": "FlowMatchEulerDiscrete"},
+    {"type": "FlowMatchEulerDiscrete", "use_dynamic_shifting": False, "shift": 2.0},
+    {"type": "FlowMatchEulerDiscrete", "use_exponential_sigmas": True},
+    {"type": "FlowMatchEulerDiscrete", "stochastic_sampling": True},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("flux")
+    toys.flux(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    return built(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    return load(FluxPipeline, folder)
+
+
+@pytest.mark.parametrize("section", OPTIONS, ids=lambda section: ",".join(map(str, section)))
+def test_every_sampler(ours, plain, section):
+    torch.manual_seed(0)  # stochastic_sampling draws from torch's own generator
+    with scheduler(plain, section) as pipeline:
+        expected = theirs(pipeline, **SIZE)
+    torch.manual_seed(0)
+    assert_same(drawn(ours, scheduler=section, **SIZE), expected)
+
+
+def test_all_its_texts_and_options(ours, plain):
+    call = {"guidance_scale": 2.0, "height": 32, "width": 96, "max_sequence_length": 128}
+    assert_same(
+        drawn(ours, copies=2, prompt_2="a tree", **call), theirs(plain, copies=2, prompt_2=["a tree"] * 2, **call)
+    )
+
+
+def test_true_guidance(ours, plain):
+    call = {"true_cfg_scale": 3.0, **SIZE}
+    texts = {"negative_prompt": "red", "negative_prompt_2": "green"}
+    expected = theirs(plain, **{key: [text] * 2 for key, text in texts.items()}, **call)
+    assert_same(drawn(ours, **texts, **call), expected)
+    empty = theirs(plain, negative_prompt=["", ""], **call)
+    assert_same(drawn(ours, **call), empty)
+    assert differ(empty, theirs(plain, **SIZE))
+
+
+def test_a_model_without_guidance(tmp_path):
+    toys.flux(tmp_path, guidance_embeds=False)
+    family = built(tmp_path)
+    assert_same(drawn(family, **SIZE), theirs(load(FluxPipeline, tmp_path), **SIZE))
+    with torch.device("meta"):
+        transformer = Flux.skeletons(family.facts)["transformer"]
+        assert tuple(Flux.rehearse(transformer, family.facts, SIZE).shape) == (1, 16, 64)
+
+
+def test_from_a_picture(folder, ours):
+    call = {"image": picture(80, 48), "num_inference_steps": 5, **SIZE}
+    plain = load(FluxImg2ImgPipeline, folder)
+    assert_same(drawn(ours, copies=2, **call), theirs(plain, copies=2, **call))
+    assert_same(drawn(ours, strength=0.9, **call), theirs(plain, strength=0.9, **call))
+
+
+def test_inpainting(folder, ours):
+    call = {"image": picture(), "mask_image": mask(), "num_inference_steps": 5, **SIZE}
+    assert_same(drawn(ours, **call), theirs(load(FluxInpaintPipeline, folder), **call))
+
+
+def test_with_clips_own_tokenizer(tmp_path, shared_data):
+    from transformers import CLIPTokenizer
+
+    toys.flux(tmp_path, tokenizer=CLIPTokenizer.from_pretrained(shared_data / "clip_tokenizer"))
+    prompts = ["masterpiece, best quality, a girl in the rain"]
+    expected = theirs(load(FluxPipeline, tmp_path), prompts=prompts, **SIZE)
+    assert_same(drawn(built(tmp_path), prompts=prompts, **SIZE), expected)
+
+
+def test_its_own_values_are_the_pipelines(folder):
+    facts = facts_of(folder)
+    found = settled(Flux, facts, num_inference_steps="auto")
+    assert {key: found[key] for key in ("height", "num_inference_steps", "guidance_scale", "max_sequence_length")} == {
+        **{"height": 1024, "num_inference_steps": 28, "guidance_scale": 3.5, "max_sequence_length": 512}
+    }
+    changed = settled(Flux, facts, init_image="x.png")
+    assert (changed["guidance_scale"], changed["strength"]) == (7.0, 0.6)
+    assert not Flux.KEYS & {"clip_skip", "eta", "guidance_rescale", "prompt_syntax", "prompt_3"}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "key", "words"),
+    [
+        ({"scheduler": {"type": "DPMSolverMultistep"}}, "scheduler.type", "write FlowMatchEulerDiscrete"),
+        ({"height": 40}, "height", "multiples of 16: write 32"),
+        ({"max_sequence_length": 513}, "max_sequence_length", "at most 512"),
+    ],
+)
+def test_what_does_not_fit_is_found_before_drawing(folder, sampling, key, words):
+    facts = facts_of(folder)
+    (found,) = Flux.problems(facts, settled(Flux, facts, **sampling))
+    assert found.key == key
+    assert words in found.message
+
+
+def test_rehearsal(folder):
+    facts = facts_of(folder)
+    parts = Flux.skeletons(facts)
+    assert list(parts) == ["transformer", "text_encoder", "text_encoder_2", "vae"]
+    with torch.device("meta"):
+        output = Flux.rehearse(parts["transformer"], facts, settled(Flux, facts, height=32, width=64))
+    assert tuple(output.shape) == (1, 8, 64)

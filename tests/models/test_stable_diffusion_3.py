@@ -1,0 +1,135 @@
+"""Stable Diffusion 3 draws what plain diffusers draws from the same folder, byte for byte."""
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline, StableDiffusion3Pipeline
+
+from runner.models import toys
+from runner.models.stable_diffusion_3 import StableDiffusion3
+from tests.models.drawing import (
+    assert_same,
+    built,
+    differ,
+    drawn,
+    facts_of,
+    load,
+    mask,
+    picture,
+    scheduler,
+    settled,
+    theirs,
+)
+
+OPTIONS = [
+    {"type": "FlowMatchEulerDiscrete"},
+    {"type": "FlowMatchEulerDiscrete", "shift": 1.0, "use_karras_sigmas": True},
+    {"type": "FlowMatchEulerDiscrete", "use_dynamic_shifting": True},
+    {"type": "FlowMatchEulerDiscrete", "stochastic_sampling": True},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sd3")
+    toys.stable_diffusion_3(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    return built(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    return load(StableDiffusion3Pipeline, folder)
+
+
+@pytest.mark.parametrize("section", OPTIONS, ids=lambda section: ",".join(map(str, section)))
+def test_every_sampler(ours, plain, section):
+    torch.manual_seed(0)  # stochastic_sampling draws from torch's own generator
+    with scheduler(plain, section) as pipeline:
+        expected = theirs(pipeline)
+    torch.manual_seed(0)
+    assert_same(drawn(ours, scheduler=section), expected)
+
+
+def test_all_its_texts_and_options(ours, plain):
+    call = {"guidance_scale": 4.0, "clip_skip": 1, "height": 32, "width": 96, "max_sequence_length": 77}
+    texts = {"prompt_2": "a dog", "prompt_3": "a tree", "negative_prompt": "red", "negative_prompt_3": "green"}
+    expected = theirs(plain, copies=2, **{key: [text] * 2 for key, text in texts.items()}, **call)
+    assert_same(drawn(ours, copies=2, **texts, **call), expected)
+
+
+def test_the_second_negative_prompt_alone_counts(ours, plain):
+    assert_same(drawn(ours, negative_prompt_2="red"), theirs(plain, negative_prompt_2=["red", "red"]))
+
+
+def test_without_its_third_encoder(tmp_path, plain):
+    toys.stable_diffusion_3(tmp_path, t5=False)
+    without = load(StableDiffusion3Pipeline, tmp_path, text_encoder_3=None, tokenizer_3=None)
+    ours = drawn(built(tmp_path))
+    assert_same(ours, theirs(without))
+    assert differ(ours, theirs(plain))
+    facts = facts_of(tmp_path)
+    (found,) = StableDiffusion3.problems(facts, settled(StableDiffusion3, facts, prompt_3="a tree"))
+    assert (found.key, found.rule) == ("prompt_3", "no-third-encoder")
+
+
+def test_from_a_picture(folder, ours):
+    """diffusers fails on one picture with several generators: it is given as often as it is needed."""
+    image, steps = picture(80, 48), {"num_inference_steps": 5}
+    plain = load(StableDiffusion3Img2ImgPipeline, folder)
+    assert_same(drawn(ours, copies=2, image=image, **steps), theirs(plain, copies=2, image=[image] * 4, **steps))
+    call = {"strength": 0.85, "height": 48, "width": 80, "prompts": ["a cat"], **steps}
+    assert_same(drawn(ours, image=image, **call), theirs(plain, image=image, **call))
+
+
+def test_inpainting(folder, ours):
+    call = {"image": picture(), "mask_image": mask(), "num_inference_steps": 5}
+    assert_same(drawn(ours, **call), theirs(load(StableDiffusion3InpaintPipeline, folder), **call))
+
+
+def test_with_clips_own_tokenizer(tmp_path, shared_data):
+    from transformers import CLIPTokenizer
+
+    toys.stable_diffusion_3(tmp_path, tokenizer=CLIPTokenizer.from_pretrained(shared_data / "clip_tokenizer"))
+    prompts = ["masterpiece, best quality, a girl in the rain"]
+    assert_same(
+        drawn(built(tmp_path), prompts=prompts), theirs(load(StableDiffusion3Pipeline, tmp_path), prompts=prompts)
+    )
+
+
+def test_its_own_values_are_the_pipelines(folder):
+    facts = facts_of(folder)
+    found = settled(StableDiffusion3, facts, num_inference_steps="auto")
+    assert {key: found[key] for key in ("height", "num_inference_steps", "guidance_scale", "max_sequence_length")} == {
+        **{"height": 64, "num_inference_steps": 28, "guidance_scale": 7.0, "max_sequence_length": 256}
+    }
+    changed = settled(StableDiffusion3, facts, num_inference_steps="auto", init_image="x.png")
+    assert (changed["height"], changed["num_inference_steps"], changed["strength"]) == (64, 50, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "key", "words"),
+    [
+        ({"scheduler": {"type": "EulerDiscrete"}}, "scheduler.type", "write FlowMatchEulerDiscrete"),
+        ({"width": 72}, "width", "multiples of 16: write 64"),
+        ({"clip_skip": 4}, "clip_skip", "at most 3"),
+        ({"max_sequence_length": 600}, "max_sequence_length", "at most 512"),
+    ],
+)
+def test_what_does_not_fit_is_found_before_drawing(folder, sampling, key, words):
+    facts = facts_of(folder)
+    (found,) = StableDiffusion3.problems(facts, settled(StableDiffusion3, facts, **sampling))
+    assert found.key == key
+    assert words in found.message
+
+
+def test_rehearsal(folder):
+    facts = facts_of(folder)
+    parts = StableDiffusion3.skeletons(facts)
+    assert list(parts) == ["transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae"]
+    with torch.device("meta"):
+        output = StableDiffusion3.rehearse(parts["transformer"], facts, settled(StableDiffusion3, facts, width=32))
+    assert tuple(output.shape) == (2, 16, 8, 4)
