@@ -44,6 +44,19 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end(ticking: Clock, capsy
     assert len(lines) == 1 + 19 + 1  # one in five seconds, none twice at the end
 
 
+def test_bytes_are_counted_in_sizes(ticking: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    show = create(quiet=False, plain=True)
+    for done, total in ((4, 4), (2, 4)):
+        with show.bar("Downloading x", total * 2**30, unit="byte", start=2**30) as bar:
+            for _ in range(done - 1):
+                ticking.now += 6
+                bar.advance(2**30)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("  Downloading x: 2.0 GiB of 4.0 GiB")
+    assert lines[2] == "  Downloading x: 4.0 GiB in 0:00:18"
+    assert lines[-1] == "  Downloading x: 2.0 GiB of 4.0 GiB in 0:00:06"
+
+
 def test_a_long_run_prints_seldom(ticking: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with create(quiet=False, plain=True).bar("", 86_400, unit="step") as bar:
         for _ in range(86_400):
@@ -282,7 +295,8 @@ def test_smoothing_starts_at_the_first_value_and_follows() -> None:
 
 
 def test_sizes_and_times() -> None:
-    assert (gibibytes(812 * 2**20), gibibytes(1.25 * 2**30), gibibytes(1010 * 2**20)) == (
+    assert (gibibytes(1500), gibibytes(812 * 2**20), gibibytes(1.25 * 2**30), gibibytes(1010 * 2**20)) == (
+        "1,500 bytes",
         "812 MiB",
         "1.2 GiB",
         "1.0 GiB",
