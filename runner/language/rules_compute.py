@@ -30,8 +30,9 @@ def half_precision_needs_a_gpu(view: View) -> Iterator[Told]:
 
 @rule("unused-key")
 def mixed_precision_is_of_training(view: View) -> Iterator[Told]:
+    """A settled recipe holds both formats, and is not told so."""
     drawn = view.get("model.type") == "pretrained" and not view.has("training")
-    if drawn and view.chosen("compute.mixed_precision"):
+    if drawn and view.chosen("compute.mixed_precision") and view.get("compute.dtype") == "auto":
         yield Told(
             "compute.mixed_precision",
             f"mixed_precision is of training, and nothing is trained: a model that draws takes "
@@ -45,7 +46,8 @@ def drawing_keys_are_of_pretrained_models(view: View) -> Iterator[Told]:
     if view.get("model.type") != "pixel_unet":
         return
     for key in _DRAWING:
-        if view.chosen(f"compute.{key}"):
+        settled = key == "dtype" and view.get("compute.mixed_precision") != "auto"
+        if view.chosen(f"compute.{key}") and view.get(f"compute.{key}") != "none" and not settled:
             mend = f"; a training takes mixed_precision: {view.get('compute.dtype')}" if key == "dtype" else ""
             yield Told(f"compute.{key}", f"{key} has no effect: it is of pretrained models that draw{mend}", "warning")
 

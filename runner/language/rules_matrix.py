@@ -12,11 +12,12 @@ _MOST = 10_000  # combinations; more would never be looked at
 
 @rule("matrix")
 def matrix_wins(view: View) -> Iterator[Told]:
-    for key in view.get("sampling.matrix") or {}:
+    """A value that is the list's first says nothing else: a settled recipe holds such ones."""
+    for key, values in (view.get("sampling.matrix") or {}).items():
         outside = f"sampling.{key}"
         if key == "scheduler" and not view.written(outside) and view.get("model.type") == "pretrained":
             outside = "scheduler"
-        if view.written(outside) and view.has(outside):
+        if view.chosen(outside) and view.get(outside) != values[0]:
             yield Told(outside, f"sampling.matrix gives {key} too, and wins: remove the line here", "warning")
 
 

@@ -31,7 +31,7 @@ def mask_needs_a_picture(view: View) -> Iterator[Told]:
 @rule("init-image")
 def strength_needs_a_picture(view: View) -> Iterator[Told]:
     for place in written_in(view, "strength")[:1]:
-        if view.get("sampling.init_image") is None and view.get(place) != "auto":
+        if view.get("sampling.init_image") is None and view.get(place) not in ("auto", None):
             path = place.removesuffix(".0")
             yield Told(path, "strength says how much of init_image is noised over: give init_image too")
 
@@ -53,9 +53,9 @@ def strength_leaves_a_step(view: View) -> Iterator[Told]:
 def seeds_are_listed_or_counted(view: View) -> Iterator[Told]:
     if not view.get("sampling.seeds"):
         return
-    extra = [key for key in ("num_images", "seed") if view.written(f"sampling.{key}") and view.has(f"sampling.{key}")]
-    for key in extra:
-        yield Told(f"sampling.{key}", f"seeds takes the place of {key}: give one of them")
+    for key in ("num_images", "seed"):
+        if view.chosen(f"sampling.{key}"):
+            yield Told(f"sampling.{key}", f"seeds takes the place of {key}: give one of them")
     if view.entries("sampling.matrix.seed"):
         yield Told("sampling.matrix.seed", "the matrix gives a seed, and so does seeds: give one of them")
 
