@@ -52,7 +52,9 @@ def _apply_one(document: Document, argument: str, number: int) -> None:
     before = document.node(path)
     document.root = _with(document, document.root, path, node, marks, ())
     if path[-1] == "type" and before is not None and before.value != node.value:
-        _drop_foreign_keys(document, path[:-1], before.value, argument)
+        # The model's type also says which keys sampling and scheduler have.
+        for section in [path[:-1], *([("scheduler",), ("sampling",)] if path[0] == "model" else [])]:
+            _drop_foreign_keys(document, section, before.value, argument)
 
 
 def _marks(source: Source, steps: list[str]) -> list[Mark]:
@@ -100,16 +102,15 @@ def _with(document: Document, node: Node, path: Steps, new: Node, marks: list[Ma
 
 
 def _without(node: Node, path: Steps) -> Node:
-    child = node.child(path[0])
+    """A copy of the tree with one key or entry taken away."""
+    step, child = path[0], node.child(path[0])
     if child is None:
         return node
-    if len(path) > 1 and isinstance(node.value, dict):
-        return replace(node, value={**node.value, path[0]: _without(child, path[1:])})
-    return (
-        replace(node, value={k: v for k, v in node.value.items() if k != path[0]})
-        if isinstance(node.value, dict)
-        else node
-    )
+    kept = [] if len(path) == 1 else [_without(child, path[1:])]
+    if isinstance(node.value, list) and isinstance(step, int):
+        return replace(node, value=[*node.value[:step], *kept, *node.value[step + 1 :]])
+    value = {k: kept[0] if k == step else v for k, v in node.value.items() if k != step or kept}
+    return replace(node, value=value)
 
 
 def _may_be_absent(document: Document, path: Steps) -> bool:
@@ -129,7 +130,7 @@ def _drop_foreign_keys(document: Document, section: Steps, old: Any, argument: s
     """Drop the file's keys that a section's new type does not have."""
     node = document.node(section)
     known = schemas.properties(schemas.places_of(section, document.data))
-    if node is None or document.root is None or len(known) <= 1:
+    if node is None or document.root is None or len(known) <= 1 or not isinstance(node.value, dict):
         return
     foreign = [
         key

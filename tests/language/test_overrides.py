@@ -93,6 +93,76 @@ def test_a_new_type_drops_the_old_ones_keys_with_a_notice() -> None:
     assert recipe.document.notices == ["data.type=folder drops data.split, data.streaming, which only type hub has"]
 
 
+def test_a_new_type_of_model_drops_what_its_sampling_does_not_have() -> None:
+    text = (
+        "version: 1\nname: n\nmodel: {type: pretrained, id: a/b}\nscheduler: {type: DDIM, set_alpha_to_one: true}\n"
+        "sampling: {prompts: [x], num_images: 2, matrix: {seed: [1]}}\n"
+    )
+    changed = apply(parse(text, "r.yaml"), ["model.type=pixel_unet", "sampling.height=64"])
+    assert changed.data["sampling"] == {"num_images": 2, "height": 64}
+    assert changed.notices == [
+        "model.type=pixel_unet drops model.id, which only type pretrained has",
+        "model.type=pixel_unet drops scheduler.set_alpha_to_one, which only type pretrained has",
+        "model.type=pixel_unet drops sampling.prompts, sampling.matrix, which only type pretrained has",
+    ]
+
+
+LISTS = """version: 1
+name: lists
+model:
+  type: pretrained
+  id: a/b
+  loras: [{id: c/d}, {id: e/f, weight: 0.5}]
+sampling:
+  prompts: [a rose]
+  matrix:
+    scheduler: [{type: EulerDiscrete, use_karras_sigmas: true}, {type: DDIM}]
+"""
+
+
+def test_entries_of_lists_can_be_set() -> None:
+    arguments = [
+        "model.loras.0.weight=2",
+        "model.loras.2.id=g/h",
+        "model.embeddings.0.id=embed/EasyNegative",
+        "sampling.prompts=[a tulip]",
+        "sampling.matrix.scheduler.0.type=DDIM",
+        "sampling.matrix.seed=[1, 2]",
+    ]
+    recipe, _ = read(parse(LISTS, "lists.yaml"), arguments)
+    assert [lora["weight"] for lora in recipe.values["model"]["loras"]] == [2.0, 0.5, 1.0]
+    assert recipe.values["model"]["embeddings"] == [
+        {"id": "embed/EasyNegative", "file": None, "token": None, "revision": None}
+    ]
+    assert recipe.values["sampling"]["matrix"]["scheduler"][0] == {"type": "DDIM"}
+    assert recipe.document.notices == [
+        "sampling.matrix.scheduler.0.type=DDIM drops sampling.matrix.scheduler[0].use_karras_sigmas, which only type "
+        "EulerDiscrete has"
+    ]
+
+
+def test_null_takes_an_entry_away() -> None:
+    values = read(parse(LISTS, "lists.yaml"), ["model.loras.0=null", "sampling.matrix.scheduler.1="])[0].values
+    assert [lora["id"] for lora in values["model"]["loras"]] == ["e/f"]
+    assert [sampler["type"] for sampler in values["sampling"]["matrix"]["scheduler"]] == ["EulerDiscrete"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model.loras.0.wieght=2", "unknown key 'wieght' in model.loras[0]: did you mean 'model.loras.0.weight'?"),
+        ("lora_scale=2", "unknown key 'lora_scale': did you mean model.loras.0.weight?"),
+        ("model.loras.weight=2", "model.loras has 2 entries: there is no model.loras.weight to set"),
+        ("model.loras.0.weight=x", "model.loras[0].weight must be a number from -100 to 100 (got 'x')"),
+    ],
+)
+def test_problems_in_entries_of_lists(argument: str, message: str) -> None:
+    with pytest.raises(RecipeProblems) as caught:
+        read(parse(LISTS, "lists.yaml"), [argument])
+    assert [p.message for p in caught.value.problems] == [message]
+    assert caught.value.problems[0].file == "command line"
+
+
 def test_paths_on_the_command_line_are_relative_to_the_working_directory(tmp_path: Path) -> None:
     file = tmp_path / "roses.yaml"
     file.write_text(TEXT)
