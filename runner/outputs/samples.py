@@ -40,11 +40,15 @@ class Samples:
         """One picture in its own file, exact to the pixel; `chunks` are texts to carry beside the recipe."""
         self._save(f"{number:05d}.png", image, chunks)
 
+    def has_single(self, number: int) -> bool:
+        """Whether a picture is written; files appear whole or not at all."""
+        return (self.path / f"{number:05d}.png").is_file()
+
     def finished(self, number: int) -> Image.Image | None:
         """A picture that an interrupted run wrote; None if it did not."""
-        path = self.path / f"{number:05d}.png"
-        if not path.is_file():
+        if not self.has_single(number):
             return None
+        path = self.path / f"{number:05d}.png"
         with faults(path, "read"), Image.open(path) as image:
             return image.convert("RGB")
 

@@ -62,14 +62,15 @@ class Gallery:
         self._notices(base)
         held: list[Held] = []
         unfinished = [shot for shot in self.shots if self._finished(shot) is None]
-        with self.progress.bar("Draw", len(unfinished), unit="batch") as bar:
+        total = sum(len(shot.seeds) for shot in unfinished)
+        with self.progress.bar("Draw", total, unit="picture") as bar:
             for shot in unfinished:
                 noise = generators(shot)
                 with self._denoising(base, shot) as tick:
                     latents = base.draw(request(base, shot, self.inputs), noise, tick).latents
                 assert latents is not None
                 held.append(Held(shot, latents.cpu(), noise))
-                bar.advance()
+                bar.advance(len(shot.seeds))
         return held
 
     def refine(self, refiner: Family, held: Sequence[Held]) -> None:
@@ -135,7 +136,7 @@ class Gallery:
         first: list[Picture] = []
         withheld = []
         for picture in drawn:
-            if self.values["output"]["individual_images"]:
+            if self.values["output"]["individual_images"] and not self.samples.has_single(picture.number):
                 self.samples.single(picture.image, picture.number, self._texts(picture))
             if picture.withheld:
                 withheld.append(picture.number)

@@ -46,7 +46,11 @@ def settle_sampling(given: Given, model: Facts) -> Facts | None:
         if section.get(key) is not None:
             given.keep(("sampling", key))
     Inputs.of(section)  # that can be read, before anything is loaded
-    section |= family.defaults(model, section)
+    for key, value in family.defaults(model, section).items():
+        if value is None:
+            del section[key]  # such as `strength` without a picture to start from
+        else:
+            section[key] = value
     return _refiner(given) if section.get("refiner") else None
 
 
