@@ -78,15 +78,12 @@ class Checkpoint(Files):
         return self._config.start(name, count)
 
 
-def open_checkpoint(
-    files: Files, name: str, config: Files | None, *, offline: bool, allow_pickle: bool, key: str = "model"
-) -> Checkpoint:
+def open_checkpoint(files: Files, name: str, config: Files | None, *, offline: bool, allow_pickle: bool) -> Checkpoint:
     """The files of a model whose weights lie in one checkpoint.
 
     Args:
         files, name: the checkpoint.
         config: a diffusers folder or repository that describes it; None for diffusers' own choice on the hub.
-        key: the recipe's section that names the model, for sentences.
 
     Raises:
         ModelError: it is damaged, or no checkpoint of a family that can be drawn.
@@ -99,7 +96,7 @@ def open_checkpoint(
     shapes = _shapes(files, name, allow_pickle)
     _check_known(shapes, title)
     if config is None:
-        config = _default_config(shapes, title, offline=offline, key=key)
+        config = _default_config(shapes, title, offline=offline)
     return Checkpoint(Part("", files, "", (name,)), shapes, config)
 
 
@@ -192,21 +189,21 @@ def _check_known(shapes: Mapping[str, Any], title: str) -> None:
         )
 
 
-def _default_config(shapes: Mapping[str, Any], title: str, *, offline: bool, key: str) -> Files:
+def _default_config(shapes: Mapping[str, Any], title: str, *, offline: bool) -> Files:
     """The repository that diffusers reads the configuration of such a checkpoint from."""
     try:
         found = known.infer_diffusers_model_type(shapes)
     except Exception:  # written for whole checkpoints: it looks into tensors that may not be there
         found = "unknown"
     if found not in _TYPES:
-        raise ModelError(f"{title} is a checkpoint of type {found}: write {key}.config, or choose another model")
+        raise ModelError(f"{title} is a checkpoint of type {found}: write model.config, or choose another model")
     id = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[found]["pretrained_model_name_or_path"]
     try:
-        return open_files(id, base=Path("/nowhere"), key=f"{key}.config", offline=offline)
+        return open_files(id, base=Path("/nowhere"), key="model.config", offline=offline)
     except EnvironmentFault as error:
         raise EnvironmentFault(
             f"{title} holds no configuration, and {id}, which describes it, cannot be read: "
-            f"write {key}.config with a diffusers folder of the same kind ({error})"
+            f"write model.config with a diffusers folder of the same kind ({error})"
         ) from None
 
 
