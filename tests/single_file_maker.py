@@ -20,20 +20,41 @@ _UNET_ENDS = {
     **{"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"},
 }
 _ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+_THREE = {"x_block": ("to_q", "to_k", "to_v"), "context_block": ("add_q_proj", "add_k_proj", "add_v_proj")}
 _CLIP = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
 _CLIP |= {"self_attn.out_proj": "attn.out_proj"}
+_SD3 = {
+    **{"pos_embed.pos_embed": "pos_embed", "pos_embed.proj": "x_embedder.proj", "context_embedder": "context_embedder"},
+    **{"time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0"},
+    **{"time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2"},
+    **{"time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0"},
+    **{"time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2"},
+    **{"proj_out": "final_layer.linear", "norm_out.linear": "final_layer.adaLN_modulation.1"},
+}
+_SD3_BLOCK = {
+    **{"attn.to_out.0": "x_block.attn.proj", "attn.to_add_out": "context_block.attn.proj"},
+    **{"norm1.linear": "x_block.adaLN_modulation.1", "norm1_context.linear": "context_block.adaLN_modulation.1"},
+    **{"ff.net.0.proj": "x_block.mlp.fc1", "ff.net.2": "x_block.mlp.fc2"},
+    **{"ff_context.net.0.proj": "context_block.mlp.fc1", "ff_context.net.2": "context_block.mlp.fc2"},
+}
 
 
 def write_checkpoint(folder: Path, path: Path) -> None:
-    """The diffusers folder of an SD 1.x or SDXL pipeline as one file in the layout of its first publication."""
+    """The diffusers folder of an SD 1.x, SDXL or SD3 pipeline as one file in the layout of its first publication.
+
+    That of SD3 holds no text encoders, as the smallest of the published ones.
+    """
     save_file(checkpoint(folder), path)
 
 
 def checkpoint(folder: Path) -> dict[str, Tensor]:
     """The tensors of that file."""
     pipe = DiffusionPipeline.from_pretrained(folder, dtype=None)
-    tensors = {f"model.diffusion_model.{key}": value for key, value in _unet(pipe.unet)}
+    denoiser = _sd3(pipe.transformer) if hasattr(pipe, "transformer") else _unet(pipe.unet)
+    tensors = {f"model.diffusion_model.{key}": value for key, value in denoiser}
     tensors |= {f"first_stage_model.{key}": value for key, value in _vae(pipe.vae)}
+    if hasattr(pipe, "transformer"):
+        return {key: value.contiguous().clone() for key, value in tensors.items()}
     second = getattr(pipe, "text_encoder_2", None)
     if second is None:
         tensors |= {f"cond_stage_model.transformer.{key}": value for key, value in _text(pipe.text_encoder)}
@@ -65,6 +86,28 @@ def _unet(unet: UNet2DConditionModel) -> Iterator[tuple[str, Tensor]]:
         if ".resnets." in place:
             rest = _renamed(rest, _RESNET)
         yield places[place] + rest, value
+
+
+def _sd3(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """An SD3Transformer2DModel without normed queries: q, k and v in one tensor, two scales and shifts swapped."""
+    tensors = model.state_dict()
+    last = model.config["num_layers"] - 1
+    swapped = ("norm_out.linear", f"transformer_blocks.{last}.norm1_context.linear")
+    for key, value in tensors.items():
+        value = torch.cat(value.chunk(2)[::-1]) if key.startswith(swapped) else value
+        place = next((place for place in _SD3 if key == place or key.startswith(f"{place}.")), None)
+        if place is not None:
+            yield _SD3[place] + key.removeprefix(place), value
+            continue
+        _, number, rest = key.split(".", 2)
+        place = next((place for place in _SD3_BLOCK if rest.startswith(f"{place}.")), None)
+        if place is not None:
+            yield f"joint_blocks.{number}.{_SD3_BLOCK[place]}{rest.removeprefix(place)}", value
+    for i in range(last + 1):
+        for block, names in _THREE.items():
+            for kind in ("weight", "bias"):
+                three = [tensors[f"transformer_blocks.{i}.attn.{name}.{kind}"] for name in names]
+                yield f"joint_blocks.{i}.{block}.attn.qkv.{kind}", torch.cat(three)
 
 
 def _vae(vae: AutoencoderKL) -> Iterator[tuple[str, Tensor]]:

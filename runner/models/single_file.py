@@ -227,7 +227,9 @@ def _check_numbers(own: Mapping[str, Part], facts: Facts, shapes: Mapping[str, A
 
     diffusers drops tensors that it does not know without a word; LDM's and its own layout hold the same numbers.
     """
-    for part, begins in (("unet", (_UNET,)), ("vae", tuple(known.LDM_VAE_KEYS))):
+    bare = not any(key.startswith(_UNET) for key in shapes)  # Flux as published: nothing but a denoiser
+    denoiser = ("",) if bare else (_UNET,)
+    for part, begins in (("unet", denoiser), ("transformer", denoiser), ("vae", tuple(known.LDM_VAE_KEYS))):
         if part not in own:
             continue
         wanted = sum(tensor.numel() for tensor in skeleton(own[part].cls, facts.configs[part]).state_dict().values())

@@ -18,7 +18,7 @@ from runner.models.single_file import load_single, open_checkpoint
 from tests.data.conftest import Remembers
 from tests.single_file_maker import checkpoint, write_checkpoint
 
-FAMILIES = ["stable_diffusion", "stable_diffusion_xl", "sdxl_refiner"]
+FAMILIES = ["stable_diffusion", "stable_diffusion_xl", "sdxl_refiner", "stable_diffusion_3"]
 IN = "model.diffusion_model.input_blocks.0.0.weight"
 
 
@@ -152,6 +152,13 @@ def test_what_diffusers_passes_in_silence_is_an_error(models, broken, name):
     with pytest.raises(ModelError, match=text) as caught:
         load(broken(edit), models / "stable_diffusion")
     assert caught.value.exit_code == 4
+
+
+def test_a_surplus_of_a_transformer_is_an_error(models, tmp_path):
+    tensors = load_file(models / "stable_diffusion_3.safetensors") | {"model.diffusion_model.more": torch.zeros(1)}
+    save_file(tensors, tmp_path / "more.safetensors")
+    with pytest.raises(ModelError, match=FIT.format("transformer")):
+        load(tmp_path / "more.safetensors", models / "stable_diffusion_3")
 
 
 def test_what_training_left_in_a_checkpoint_is_no_surplus(models, broken):
