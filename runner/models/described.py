@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from inspect import Parameter, signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ FROM_IMAGE = frozenset({"init_image", "mask_image", "strength"})
 """The keys of `sampling` that mean something to every family of this kind."""
 
 TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")
+T5_TOKENIZER = ("T5Tokenizer", "T5TokenizerFast")
 FLOW = frozenset({"FlowMatchEulerDiscrete"})
 DISCRETE = frozenset(name.removesuffix("Scheduler") for name in SCHEDULERS) - FLOW
 """The samplers of models that predict a flow, and those of models that predict noise or velocity."""
@@ -33,6 +34,9 @@ OPTIONS = (
     *("clip_skip", "eta", "strength", "max_sequence_length"),
 )
 """The keys of `sampling` that are arguments of a pipeline's call."""
+
+Layer = Literal["sd", "sdxl-1", "sdxl-2"]
+"""How a pipeline chooses the layer of a text encoder; see `runner.prompts.weighted.Encoder`."""
 
 
 class Described:
@@ -46,6 +50,8 @@ class Described:
     """Part -> the classes that it may be of, the denoiser first."""
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     """The parts that a model may do without."""
+    ENCODERS: ClassVar[dict[str, Layer]] = {}
+    """The text encoders that weighted prompts go to, and how their layers are chosen."""
     SCHEDULERS: ClassVar[frozenset[str]]
     """The samplers, as `scheduler.type` names them, that its kind of noise can be drawn with."""
     SIDE: ClassVar[int] = 8

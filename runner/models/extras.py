@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 """SDXL's embeddings name the text encoder that a table belongs to."""
 
-_DOWN = re.compile(r"\.(lora_A|lora_down|lora\.down|lora_linear_layer\.down|\w+_lora\.down)\.weight$")
+_LAYER = re.compile(r"[._](lora_A|lora_B|down|up)\.weight$")
 
 
 def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
@@ -140,22 +141,26 @@ def _lay_lora(pipeline: Any, extra: Extra, path: Path, name: str) -> None:
         read: Any = pipeline.lora_state_dict(source, unet_config=unet.config if unet is not None else None, **given)
         held: dict[str, Tensor] = read[0] if isinstance(read, tuple) else read
         check_finite(held.items(), title)
-        pipeline.load_lora_weights(source, adapter_name=name, **given)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several LoRAs are meant
+            pipeline.load_lora_weights(source, adapter_name=name, **given)
     except ModelError:
         raise
     except Exception as error:  # diffusers and peft raise many kinds on keys and shapes that do not fit
         reason = shown(" ".join(str(error).split())[:200])
         raise ModelError(f"{title} is no LoRA for this model ({reason}): take one that was trained on it") from None
-    wanted = sum(bool(_DOWN.search(key)) for key in held)
-    taken = sum(
-        key.endswith(f".lora_A.{name}.weight")
+    wanted = [key for key in held if _LAYER.search(key)]
+    places = [
+        tensor
         for part in pipeline.components.values()
         if isinstance(part, torch.nn.Module)
-        for key, _ in part.named_parameters()
-    )
-    if taken < max(wanted, 1):
-        first = next((key for key in held if _DOWN.search(key)), next(iter(held), "nothing"))
+        for key, tensor in part.named_parameters()
+        if f".{name}." in key
+    ]
+    taken = sum(not tensor.is_meta for tensor in places)
+    if taken < max(len(wanted), len(places), 1):
+        first = next(iter(wanted or held), "nothing")
         raise ModelError(
-            f"{title} does not fit this model: of its {wanted} layers {taken} have a place in it "
-            f"(it begins with {shown(first)}); take one that was trained on this family"
+            f"{title} does not fit this model: of its {len(wanted)} matrices {taken} fill the {len(places)} places "
+            f"in it (it begins with {shown(first)}); take one that was trained on this family"
         )

@@ -10,13 +10,16 @@ from PIL import Image
 
 from runner.diffusion.samplers import sampler, saved_scheduler
 from runner.models.family import Facts, Misfit
+from runner.prompts.syntax import problem
 from runner.shown import shown
 
 if TYPE_CHECKING:
     from runner.models.described import Described
 
 _NEUTRAL = {"guidance_rescale": 0.0, "eta": 0.0, "true_cfg_scale": 1.0}
-_LONGEST = 512  # tokens; the pipelines refuse more
+LONGEST = 512
+"""The most tokens for which T5 is asked; the pipelines refuse more."""
+
 _TASKS = {"text2img": "drawing from text alone", "img2img": "drawing from init_image", "inpaint": "inpainting"}
 
 
@@ -24,13 +27,25 @@ def misfits(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> 
     """What every family asks of a settled section with one value for each key."""
     if not sampling.get("prompts"):
         yield Misfit("prompts", "no-prompts", f"a {facts.family} model draws what a text says: give prompts")
+    yield from _syntax(sampling)
     yield from _foreign_arguments(family, sampling)
     yield from _sampler(family, facts, sampling)
     yield from _sizes(family, sampling)
     yield from _clip_skip(family, facts, sampling)
     yield from _strength(sampling)
-    if (sampling.get("max_sequence_length") or 0) > _LONGEST:
-        yield Misfit("max_sequence_length", "too-long", f"the text encoder reads at most {_LONGEST} tokens")
+    if (sampling.get("max_sequence_length") or 0) > LONGEST:
+        yield Misfit("max_sequence_length", "too-long", f"the text encoder reads at most {LONGEST} tokens")
+
+
+def _syntax(sampling: dict[str, Any]) -> Iterator[Misfit]:
+    if sampling.get("prompt_syntax") != "weighted":
+        return
+    texts = {f"prompts.{i}": text for i, text in enumerate(sampling.get("prompts") or [])}
+    texts |= {key: sampling.get(key) for key in ("prompt_2", "negative_prompt", "negative_prompt_2")}
+    for key, text in texts.items():
+        message = problem(text) if text else None
+        if message is not None:
+            yield Misfit(key, "prompt-syntax", message)
 
 
 def _foreign_arguments(family: type[Described], sampling: dict[str, Any]) -> Iterator[Misfit]:

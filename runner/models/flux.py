@@ -8,7 +8,7 @@ import torch
 from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 from torch import Tensor
 
-from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER
+from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, T5_TOKENIZER, TOKENIZER
 from runner.models.family import Facts, Request
 from runner.models.pipeline import PipelineFamily
 
@@ -31,7 +31,7 @@ class Flux(PipelineFamily):
         "text_encoder_2": ("T5EncoderModel",),
         "vae": ("AutoencoderKL",),
         "tokenizer": TOKENIZER,
-        "tokenizer_2": ("T5Tokenizer", "T5TokenizerFast"),
+        "tokenizer_2": T5_TOKENIZER,
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     }
     SCHEDULERS: ClassVar[frozenset[str]] = FLOW

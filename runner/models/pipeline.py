@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from runner.diffusion.denoise import Tick
 from runner.diffusion.samplers import sampler
-from runner.models.described import OPTIONS, Described
+from runner.models.described import OPTIONS, T5_TOKENIZER, Described
 from runner.models.extras import lay_on
 from runner.models.family import DTYPES, Drawn, Facts, Request
-from runner.models.fitting import set_timesteps
+from runner.models.fitting import LONGEST, set_timesteps
+from runner.models.notices import cut_off, stretched
 from runner.models.parts import load_part
 from runner.models.single_file import load_single
+from runner.prompts.weighted import Encoder, encode
 
 if TYPE_CHECKING:
     from runner.progress import Progress
@@ -87,8 +89,29 @@ class PipelineFamily(Described):
         return len(timesteps)
 
     def notices(self, request: Request) -> list[str]:
-        """See `Family.notices`."""
-        return []
+        """See `Family.notices`: words that are cut off, a picture that is stretched."""
+        found = list(stretched(request)) if request.latents is None else []
+        if not self._weighted(request):
+            name, limit, mend = self.reader(request)
+            found += cut_off(request, self._components[name], limit, mend)
+        return found
+
+    def reader(self, request: Request) -> tuple[str, int, str]:
+        """The tokenizer whose encoder reads most of a prompt, how many tokens that is, and what to do with more."""
+        third = next((name for name in ("tokenizer_3", "tokenizer_2") if self._is_t5(name)), None)
+        if third is not None:
+            longest = int(request.sampling["max_sequence_length"])
+            mend = "max_sequence_length can be up to 512" if longest < LONGEST else "shorten it"
+            return third, longest, mend
+        name = next(name for name in ("tokenizer", "tokenizer_2") if self._components.get(name) is not None)
+        mend = "prompt_syntax: weighted reads all of it" if "prompt_syntax" in self.KEYS else "shorten it"
+        return name, int(self._components[name].model_max_length), mend
+
+    def _is_t5(self, name: str) -> bool:
+        return self.PARTS.get(name) == T5_TOKENIZER and self._components.get(name) is not None
+
+    def _weighted(self, request: Request) -> bool:
+        return "prompt_syntax" in self.KEYS and request.sampling["prompt_syntax"] == "weighted"
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """Draws with diffusers' own pipeline, called as a person would call it."""
@@ -116,6 +139,8 @@ class PipelineFamily(Described):
 
         An empty negative prompt is the same as none, which some pipelines take for zeros.
         """
+        if self._weighted(request):
+            return self._embedded(request)
         count = len(request.prompts)
         given: dict[str, Any] = {
             key: [request.sampling[key]] * count
@@ -125,6 +150,28 @@ class PipelineFamily(Described):
         if "negative_prompt" not in given and any(key.startswith("negative") for key in given):
             given["negative_prompt"] = [""] * count
         return {"prompt": list(request.prompts), **given}
+
+    def _embedded(self, request: Request) -> dict[str, Any]:
+        """Weighted prompts, encoded as embeddings."""
+        sampling, count = request.sampling, len(request.prompts)
+        encoders = [
+            Encoder(self._components[name.replace("text_encoder", "tokenizer")], self._components[name], kind)
+            for name, kind in self.ENCODERS.items()
+        ]
+        several = len(encoders) > 1
+        second, second_negative = (sampling.get(key) if several else None for key in ("prompt_2", "negative_prompt_2"))
+        guided = sampling["guidance_scale"] > 1
+        embedded = encode(
+            encoders,
+            request.prompts,
+            [sampling["negative_prompt"]] * count if guided else None,
+            device=self._pipeline._execution_device,
+            clip_skip=sampling["clip_skip"],
+            prompts_2=[second] * count if second else None,
+            negatives_2=[second_negative] * count if guided and second_negative else None,
+            force_zeros=bool(self._pipeline.config.get("force_zeros_for_empty_prompt")),
+        )
+        return {key: value for key, value in vars(embedded).items() if value is not None}
 
     def options(self, request: Request) -> dict[str, Any]:
         """The other arguments of the pipeline's call."""
@@ -141,7 +188,7 @@ class PipelineFamily(Described):
     def pictures(self, request: Request) -> dict[str, Any]:
         """What drawing starts from, as arguments of the pipeline's call."""
         if request.latents is not None:
-            return {"image": request.latents.to(self._device, self._pipeline.dtype)}
+            return {"image": request.latents}
         if self._task == "text2img" or request.image is None:
             return {}
         image, sampling = request.image, request.sampling

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
 
+from runner.models.described import Layer
 from runner.models.family import Facts, Misfit
 from runner.models.stable_diffusion_xl import StableDiffusionXL
 
@@ -22,6 +23,7 @@ class SDXLRefiner(StableDiffusionXL):
     PARTS: ClassVar[dict[str, tuple[str, ...]]] = {
         name: classes for name, classes in StableDiffusionXL.PARTS.items() if name not in ("text_encoder", "tokenizer")
     }
+    ENCODERS: ClassVar[dict[str, Layer]] = {"text_encoder_2": "sdxl-2"}
     NUMBERS: ClassVar[int] = 5  # original size, crop, and how beautiful the picture is to be
 
     @classmethod

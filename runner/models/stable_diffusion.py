@@ -11,7 +11,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 from torch import Tensor
 
 from runner.diffusion.denoise import Tick
-from runner.models.described import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER
+from runner.models.described import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER, Layer
 from runner.models.family import Drawn, Facts, Misfit, Request
 from runner.models.pipeline import PipelineFamily
 
@@ -38,6 +38,7 @@ class StableDiffusion(PipelineFamily):
         "feature_extractor": ("CLIPImageProcessor", "CLIPImageProcessorPil", "CLIPFeatureExtractor"),
     }
     OPTIONAL: ClassVar[frozenset[str]] = frozenset({"safety_checker", "feature_extractor"})
+    ENCODERS: ClassVar[dict[str, Layer]] = {"text_encoder": "sd"}
     SCHEDULERS: ClassVar[frozenset[str]] = DISCRETE
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:

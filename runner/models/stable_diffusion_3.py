@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline, StableDiffusion3Pipeline
 from torch import Tensor
 
-from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, TOKENIZER
+from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, T5_TOKENIZER, TOKENIZER
 from runner.models.family import Facts, Misfit, Request
 from runner.models.pipeline import PipelineFamily
 
@@ -33,7 +33,7 @@ class StableDiffusion3(PipelineFamily):
         "vae": ("AutoencoderKL",),
         "tokenizer": TOKENIZER,
         "tokenizer_2": TOKENIZER,
-        "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
+        "tokenizer_3": T5_TOKENIZER,
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     }
     OPTIONAL: ClassVar[frozenset[str]] = frozenset({"text_encoder_3", "tokenizer_3"})

@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
-from runner.models.described import DISCRETE, TOKENIZER
+from runner.models.described import DISCRETE, TOKENIZER, Layer
 from runner.models.stable_diffusion import StableDiffusion, unet_output
 
 
@@ -31,6 +31,10 @@ class StableDiffusionXL(StableDiffusion):
         "scheduler": tuple(f"{name}Scheduler" for name in sorted(DISCRETE)),
     }
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
+    ENCODERS: ClassVar[dict[str, Layer]] = {
+        "text_encoder": "sdxl-1",
+        "text_encoder_2": "sdxl-2",
+    }
     OWN_SKIP: ClassVar[int] = 1
     NUMBERS: ClassVar[int] = 6
     """How many numbers the UNet is told: original size, crop and target size."""

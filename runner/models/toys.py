@@ -31,7 +31,8 @@ from runner.models.quiet import quiet
 
 _NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _NO_QUANT = {"use_quant_conv": False, "use_post_quant_conv": False}
-_ATTENTION, _CLIP = ["to_q", "to_k", "to_v", "to_out.0"], ["q_proj", "v_proj"]
+_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+_CLIP = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # as kohya's scripts choose them
 
 quiet()
 

@@ -7,6 +7,7 @@ from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 from runner.models import toys
 from runner.models.flux import Flux
 from tests.models.drawing import (
+    ask,
     assert_same,
     built,
     differ,
@@ -135,3 +136,11 @@ def test_rehearsal(folder):
     with torch.device("meta"):
         output = Flux.rehearse(parts["transformer"], facts, settled(Flux, facts, height=32, width=64))
     assert tuple(output.shape) == (1, 8, 64)
+
+
+def test_what_its_longest_reader_loses_is_told(ours):
+    long = "zoom " * 40
+    (notice,) = ours.notices(ask(ours, prompts=[long], max_sequence_length=64, **SIZE))
+    assert notice.startswith("a prompt is longer than 64 tokens and ends unread: 'zoom")
+    assert notice.endswith("; max_sequence_length can be up to 512")
+    assert ours.notices(ask(ours, prompts=[long], **SIZE)) == []

@@ -59,3 +59,8 @@ def test_rehearsal(folder):
     assert list(parts) == ["unet", "text_encoder_2", "vae"]
     with torch.device("meta"):
         assert tuple(SDXLRefiner.rehearse(parts["unet"], facts, None).shape) == (1, 4, 8, 8)
+
+
+def test_weighted_prompts_without_weights_are_the_plain_ones(ours, plain):
+    call = {"image": picture(), "num_inference_steps": 10}
+    assert_same(drawn(ours, prompt_syntax="weighted", **call), theirs(plain, **call))

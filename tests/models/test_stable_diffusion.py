@@ -336,3 +336,45 @@ def test_skeletons_and_rehearsal(folder):
         plain = StableDiffusion.rehearse(parts["unet"], facts, None)
         guided = StableDiffusion.rehearse(parts["unet"], facts, settled(StableDiffusion, facts, height=32, width=96))
     assert (tuple(plain.shape), tuple(guided.shape)) == ((1, 4, 8, 8), (2, 4, 4, 12))
+
+
+def test_weighted_prompts_without_weights_are_the_plain_ones(ours, plain):
+    expected = theirs(plain, copies=2, negative_prompt=["red", "red"])
+    assert_same(drawn(ours, copies=2, negative_prompt="red", prompt_syntax="weighted"), expected)
+
+
+def test_weights_change_the_picture(ours):
+    weighted = drawn(ours, prompts=["a (red:1.5) flower", "(the blue house)"], prompt_syntax="weighted")
+    assert differ(weighted, drawn(ours, prompts=["a red flower", "the blue house"], prompt_syntax="weighted"))
+    assert differ(weighted, drawn(ours, prompts=["a (red:1.5) flower", "(the blue house)"]))
+
+
+def test_long_weighted_prompts_are_read_to_their_end(ours):
+    long = "zoom " * 30
+    call = {"negative_prompt": "a cat", "prompt_syntax": "weighted"}
+    assert differ(drawn(ours, prompts=[long + "red"], **call), drawn(ours, prompts=[long + "blue"], **call))
+
+
+def test_what_is_cut_off_is_told(folder, ours):
+    long = ["a cat", "a blue house " + "zoom " * 30]
+    (notice,) = ours.notices(ask(ours, prompts=long))
+    assert notice.startswith("a prompt is longer than 77 tokens and ends unread: 'zoom zoom")
+    assert notice.endswith("; prompt_syntax: weighted reads all of it")
+    assert ours.notices(ask(ours, prompts=long, prompt_syntax="weighted")) == []
+    (notice,) = ours.notices(ask(ours, negative_prompt=long[1]))
+    assert notice.startswith("a negative prompt is longer")
+
+
+def test_a_stretched_picture_is_told(ours):
+    (notice,) = ours.notices(ask(ours, image=picture(96, 64), mask_image=mask(96, 64)))
+    assert notice.startswith("init_image has 96×64 pixels and is stretched to 64×64")
+    assert ours.notices(ask(ours, image=picture(96, 64), mask_image=mask(96, 64), height=64, width=96)) == []
+    assert ours.notices(ask(ours, image=picture(96, 64))) == []
+
+
+def test_a_weighted_prompt_that_cannot_be_read(folder):
+    facts = facts_of(folder)
+    section = settled(StableDiffusion, facts, prompts=["a cat", "[a:b:0.5]"], prompt_syntax="weighted")
+    (found,) = StableDiffusion.problems(facts, section)
+    assert found.key == "prompts.1"
+    assert "prompt editing" in found.message

@@ -7,6 +7,7 @@ from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPi
 from runner.models import toys
 from runner.models.stable_diffusion_3 import StableDiffusion3
 from tests.models.drawing import (
+    ask,
     assert_same,
     built,
     differ,
@@ -133,3 +134,13 @@ def test_rehearsal(folder):
     with torch.device("meta"):
         output = StableDiffusion3.rehearse(parts["transformer"], facts, settled(StableDiffusion3, facts, width=32))
     assert tuple(output.shape) == (2, 16, 8, 4)
+
+
+def test_what_its_longest_reader_loses_is_told(tmp_path, ours):
+    long = "zoom " * 30
+    assert ours.notices(ask(ours, prompts=[long])) == []
+    toys.stable_diffusion_3(tmp_path, t5=False)
+    family = built(tmp_path)
+    (notice,) = family.notices(ask(family, prompts=[long]))
+    assert notice.startswith("a prompt is longer than 77 tokens")
+    assert notice.endswith("; shorten it")

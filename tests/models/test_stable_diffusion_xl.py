@@ -177,3 +177,28 @@ def test_half_precision(folder):
     plain = load(StableDiffusionXLPipeline, folder, dtype=torch.bfloat16)
     assert_same(drawn(built(folder, dtype="bf16")), theirs(plain))
     assert np.asarray(theirs(plain)[0]).std() > 5
+
+
+def test_weighted_prompts_without_weights_are_the_plain_ones(ours, plain):
+    expected = theirs(plain, copies=2, negative_prompt=["red", "red"])
+    assert_same(drawn(ours, copies=2, negative_prompt="red", prompt_syntax="weighted"), expected)
+
+
+def test_weights_change_the_picture(ours):
+    weighted = drawn(ours, prompts=["a (red:1.5) flower", "(the blue house)"], prompt_syntax="weighted")
+    assert differ(weighted, drawn(ours, prompts=["a red flower", "the blue house"], prompt_syntax="weighted"))
+    assert differ(weighted, drawn(ours, prompts=["a (red:1.5) flower", "(the blue house)"]))
+
+
+def test_long_weighted_prompts_are_read_to_their_end(ours):
+    long = "zoom " * 30
+    call = {"negative_prompt": "a cat", "prompt_syntax": "weighted"}
+    assert differ(drawn(ours, prompts=[long + "red"], **call), drawn(ours, prompts=[long + "blue"], **call))
+
+
+def test_weighted_prompts_without_a_negative_one_are_the_plain_ones(ours, plain):
+    assert_same(drawn(ours, prompt_syntax="weighted"), theirs(plain))
+    assert_same(drawn(ours, prompt_syntax="weighted", guidance_scale=1.0), theirs(plain, guidance_scale=1.0))
+    texts = {"prompt_2": "a dog", "negative_prompt": "red", "negative_prompt_2": "green"}
+    expected = theirs(plain, **{key: [text] * 2 for key, text in texts.items()}, clip_skip=1)
+    assert_same(drawn(ours, prompt_syntax="weighted", clip_skip=1, **texts), expected)
