@@ -106,7 +106,9 @@ class Folder(Files):
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             path = Path(entry.path)
             name = path.relative_to(self._root).as_posix()
-            if entry.is_symlink() and not any(path.resolve().is_relative_to(place) for place in self._inside):
+            if entry.is_symlink() and not any(
+                Path(os.path.realpath(path)).is_relative_to(place) for place in self._inside
+            ):
                 self._leaving.add(name)
             elif entry.is_file():
                 yield name, entry.stat().st_size

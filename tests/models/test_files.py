@@ -82,6 +82,15 @@ def test_links_inside_the_folder_and_to_the_cache_s_blobs_are_followed(tmp_path)
     assert opened(snapshot).sizes == {"again.json": 2, "model_index.json": 2}
 
 
+def test_links_in_a_circle_are_no_files(folder):
+    (folder / "a").symlink_to(folder / "b")
+    (folder / "b").symlink_to(folder / "a")
+    (folder / "up").symlink_to(folder)
+    files = opened(folder)
+    assert not {"a", "b"} & set(files.sizes)
+    assert "unet/config.json" in files.sizes
+
+
 @pytest.mark.parametrize(
     ("id", "options", "error", "text"),
     [
