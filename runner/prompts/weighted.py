@@ -153,16 +153,15 @@ _Part = tuple[list[str], list[float]]
 
 
 def _worded(fragments: Sequence[Fragment], tokenizer: _Tokenizer) -> _Part:
-    """Texts and weights of the fragments that have tokens: compel cannot weaken a space."""
+    """Texts and weights of the fragments that have tokens (compel cannot weaken a space); of none, the empty text."""
     worded = [one for one in fragments if tokenizer([one.text], add_special_tokens=False)["input_ids"][0]]
-    return [one.text for one in worded], [one.weight for one in worded]
+    return [one.text for one in worded] or [""], [one.weight for one in worded] or [1.0]
 
 
 class _Tokenizer:
     """A tokenizer as compel calls it: a textual inversion of several vectors is all of them, as in the pipelines.
 
-    compel's own manager of textual inversions decodes tokens and encodes them again, by the first tokenizer only, which
-    changes some: a cat ! ! becomes a cat !!.
+    compel's own manager of textual inversions encodes every encoder's text by the pipeline's first tokenizer.
     """
 
     def __init__(self, tokenizer: Any) -> None:
