@@ -110,9 +110,9 @@ class Folder(Files):
                 Path(os.path.realpath(path)).is_relative_to(place) for place in self._inside
             ):
                 self._leaving.add(name)
-            elif entry.is_file():
-                yield name, entry.stat().st_size
-            elif depth and entry.is_dir() and not entry.name.startswith("."):
+            elif path.is_file():
+                yield name, path.stat().st_size
+            elif depth and path.is_dir() and not entry.name.startswith("."):
                 yield from self._walk(path, depth - 1)
 
     def at(self, name: str) -> Path:
