@@ -71,6 +71,17 @@ def test_without_weights_it_is_diffusers_own(sd, count):
     assert ours.pooled_prompt_embeds is ours.negative_pooled_prompt_embeds is None
 
 
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])  # SD 2.x and SDXL's second tokenizer pad with !
+def test_without_weights_with_clips_real_tokenizer(sd, clip, pad):
+    clip.pad_token = pad
+    pipe = StableDiffusionPipeline(**{**sd.components, "tokenizer": clip, "text_encoder": toy_parts.clip(0, clip)})
+    prompts = ["a photograph of an astronaut, riding a horse!", "été 日本語 don't ! !", ""]
+    ours = encode(encoders(pipe), prompts, ["bad anatomy"] * 3, device=CPU)
+    positive, negative = pipe.encode_prompt(prompts, CPU, 1, True, negative_prompt=["bad anatomy"] * 3)
+    assert same(ours.prompt_embeds, positive)
+    assert same(ours.negative_prompt_embeds, negative)
+
+
 @pytest.mark.parametrize("skip", [0, 1, 2])
 def test_clip_skip_counts_as_diffusers_does(sd, skip, monkeypatch):
     ours = encode(encoders(sd), PLAIN, [""] * 4, device=CPU, clip_skip=skip)
@@ -275,9 +286,10 @@ def test_a_textual_inversion_is_all_of_its_vectors(sd, tmp_path, monkeypatch):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(alphabet="ab ()[]:,.!\\|109BREAK<>é日\n\t", max_size=60))
-def test_no_prompt_breaks_it(prompt):
+@given(st.text(alphabet="ab ()[]:,.!*\\|109BREAK<>é日\n\t", max_size=60), st.sampled_from(["<|endoftext|>", "!"]))
+def test_no_prompt_breaks_it(prompt, pad):
     tokenizer = toy_parts.clip_tokenizer()
+    tokenizer.pad_token = pad
     encoder = Encoder(tokenizer, toy_parts.clip(0, tokenizer), "sd")
     if syntax.problem(prompt) is None:
         found = encode([encoder], [prompt], None, device=CPU).prompt_embeds
