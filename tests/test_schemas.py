@@ -262,7 +262,8 @@ def mappings(draw: st.DrawFn, places: list[schemas.Place]) -> Any:
         keys = schemas.properties(schemas.fragments(places, data)) or keys
     for key, inner in keys.items():
         # What the keys before it leave of it: the sampling of this type of model.
-        inner = schemas.properties(schemas.fragments(places, data)).get(key, inner)
+        if "model" in data:
+            inner = schemas.properties(schemas.fragments(places, data)).get(key, inner)
         whole = schemas.branches(inner)
         if key == "type" or draw(st.integers(0, 3)) == 0:
             continue

@@ -45,16 +45,19 @@ def explain(key: str | None, format: str = "text") -> str:
 
 
 def _each_entry(key: str, places: list[Place]) -> list[str]:
-    """One key; where types of models have it with other values, once for each of them."""
-    if all(place == places[0] for place in places) or key.count(".") != 1:
+    """One key; where not all types of its section have the same, once for each kind of it."""
+    section, _, name = key.rpartition(".")
+    typed = _types(_places(section)) if section and name != "type" else {}
+    kinds: dict[str, list[str]] = {}  # the types by what they say of the key
+    for kind, place in typed.items():
+        found = schemas.properties([place]).get(name)
+        if found:
+            kinds.setdefault("\n".join(_entry(key, found)[1:]), []).append(kind)
+    if len(typed) < 2 or [len(typed)] == [len(names) for names in kinds.values()]:
         return _entry(key, places)
-    section = schemas.branches(schemas.properties(schemas.branches([schemas.root()]))[key.split(".")[0]])
-    lines: list[str] = []
-    for kind, place in _types(section).items():
-        found = schemas.properties([place]).get(key.split(".")[1], [])
-        title = f"{key}, with model.type: {kind}" if "x-model" in place.schema else f"{key}, with type: {kind}"
-        lines += ["", *_entry(title, found)] if found else []
-    return lines[1:]
+    word = "model.type" if any("x-model" in place.schema for place in typed.values()) else "type"
+    titles = [f"{key}, with {word}: {', '.join(names[:3])}{' …' if names[3:] else ''}" for names in kinds.values()]
+    return "\n\n".join(map("\n".join, zip(titles, kinds, strict=True))).split("\n")
 
 
 def _inside(key: str, places: list[Place]) -> list[str]:

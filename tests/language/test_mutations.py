@@ -20,7 +20,13 @@ from runner.language.recipe import read, to_yaml
 GOOD = Path(__file__).parents[1] / "recipes" / "good"
 TEXTS = [
     path.read_text("utf-8")
-    for path in [shipped_files.find("quickstart"), *map(GOOD.joinpath, ["every_section.yaml", "tricky_yaml.yaml"])]
+    for path in [
+        shipped_files.find("quickstart"),
+        *map(
+            GOOD.joinpath,
+            ["every_section.yaml", "tricky_yaml.yaml", "pretrained_every_key.yaml", "pretrained_matrix.yaml"],
+        ),
+    ]
     if path is not None
 ]
 DATA = [parse(text, "good.yaml").data for text in TEXTS]

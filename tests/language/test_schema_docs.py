@@ -32,6 +32,30 @@ def test_a_section_with_types_lists_them_and_each_can_be_asked_for() -> None:
     assert "\nsampling.scheduler.use_karras_sigmas\n" in explain("sampling.scheduler.EulerDiscrete")
 
 
+def test_sampling_goes_by_the_models_type() -> None:
+    text = explain("sampling")
+    assert "\nwith model.type: pixel_unet\n" in text and "\nwith model.type: pretrained\n" in text
+    assert text.endswith("Each type's keys explained: recipe schema sampling.pretrained")
+    assert "\nsampling.prompts\n" in explain("sampling.pretrained")
+    assert "sampling.prompts" not in explain("sampling.pixel_unet")
+    assert explain("sampling.num_images").splitlines()[::5] == [
+        "sampling.num_images, with model.type: pixel_unet",
+        "sampling.num_images, with model.type: pretrained",
+    ]
+    assert explain("sampling.seed").count("sampling.seed") == 1  # the same for both
+    assert explain("sampling.strength").startswith("sampling.strength, with model.type: pretrained\n")
+
+
+def test_a_list_of_mappings_explains_its_entries() -> None:
+    text = explain("model.loras")
+    assert text.startswith("model.loras, with type: pretrained\n    LoRAs laid over the model")
+    assert "a list (each entry a section of 'key: value' lines); default []" in text
+    assert "\nEach entry of model.loras:\n\n- id\n" in text
+    assert explain("model.loras.weight") == explain("model.loras.0.weight").replace("loras.0", "loras")
+    assert "\ntype: EulerDiscrete\n" in explain("sampling.matrix.scheduler")
+    assert "use_karras_sigmas" in explain("sampling.matrix.scheduler.EulerDiscrete")
+
+
 def test_every_key_of_the_language_can_be_explained() -> None:
     for path, places in schemas.sections():
         for key in schemas.properties(places):
