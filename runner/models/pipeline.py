@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +42,9 @@ class PipelineFamily(Described):
         self.parts: dict[str, nn.Module] = {k: part for k, part in parts.items() if isinstance(part, nn.Module)}
         self._components = parts
         self._device, self._compute = device, compute
+        self._own: Any = None
+        self._unused: Any = None
+        self._section: dict[str, Any] | None = None
         self._task = next(iter(self.PIPELINES))
         self._pipeline = self._assembled()
         lay_on(self._pipeline, facts, progress)
@@ -203,7 +207,10 @@ class PipelineFamily(Described):
             self._task = task
             self._pipeline = self._assembled()
             self._place()
-        self._pipeline.scheduler = sampler(self._own, request.sampling.get("scheduler"))
+        section = request.sampling.get("scheduler")
+        if self._unused is None or self._section != section:
+            self._section, self._unused = section, sampler(self._own, section)
+        self._pipeline.scheduler = deepcopy(self._unused)  # some take long to make
 
     def _assembled(self) -> Any:
         """The task's pipeline made of this model's parts; none is copied."""
@@ -218,7 +225,7 @@ class PipelineFamily(Described):
         made = pipeline(**parts, **options)
         made.set_progress_bar_config(disable=True)
         # The pipeline mends outdated scheduler options; what it then holds is the model's own scheduler.
-        self._own = made.scheduler
+        self._own, self._unused = made.scheduler, None
         return made
 
     def _place(self) -> None:

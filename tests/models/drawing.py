@@ -6,6 +6,7 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -24,6 +25,11 @@ _PLAIN = {
     **{"guidance_rescale": 0.0, "clip_skip": None, "eta": 0.0, "true_cfg_scale": 1.0, "prompt_syntax": "plain"},
     **{"init_image": None, "mask_image": None},
 }
+
+
+def each(values, *, few):
+    """Parameters of a test: those in `few` always, the others where there is time."""
+    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 class Silent:

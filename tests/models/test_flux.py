@@ -94,6 +94,7 @@ def test_inpainting(folder, ours):
     assert_same(drawn(ours, **call), theirs(load(FluxInpaintPipeline, folder), **call))
 
 
+@pytest.mark.slow
 def test_with_clips_own_tokenizer(tmp_path, shared_data):
     from transformers import CLIPTokenizer
 

@@ -91,6 +91,7 @@ def test_inpainting(folder, ours):
     assert_same(drawn(ours, **call), theirs(load(StableDiffusion3InpaintPipeline, folder), **call))
 
 
+@pytest.mark.slow
 def test_with_clips_own_tokenizer(tmp_path, shared_data):
     from transformers import CLIPTokenizer
 

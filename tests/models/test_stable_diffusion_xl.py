@@ -9,6 +9,7 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaint
 
 from runner.models import toys
 from runner.models.described import DISCRETE
+from runner.models.single_file import open_checkpoint
 from runner.models.stable_diffusion_xl import StableDiffusionXL
 from tests.models.drawing import (
     PROMPTS,
@@ -17,7 +18,9 @@ from tests.models.drawing import (
     built,
     differ,
     drawn,
+    each,
     facts_of,
+    files_of,
     generators,
     load,
     mask,
@@ -26,9 +29,11 @@ from tests.models.drawing import (
     settled,
     theirs,
 )
+from tests.single_file_maker import write_checkpoint
 
+FEW = ["EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "DPMSolverMultistep", "UniPCMultistep", "PNDM"]
 SCHEDULERS = [
-    *({"type": name} for name in sorted(DISCRETE)),
+    *each([{"type": name} for name in sorted(DISCRETE)], few=[{"type": name} for name in FEW]),
     {"type": "DPMSolverMultistep", "use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"},
 ]
 
@@ -99,7 +104,7 @@ def test_inpainting(tmp_path, channels):
 
 
 @pytest.mark.parametrize("name", ["EulerDiscrete", "HeunDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep"])
-@pytest.mark.parametrize("fraction", [0.8, 0.5])
+@pytest.mark.parametrize("fraction", each([0.8, 0.5], few=[0.8]))
 def test_the_refiner_ends_what_the_base_began(folder, refiner_folder, ours, plain, name, fraction):
     section = {"type": name}
     steps, noise = {"num_inference_steps": 6}, generators(4)
@@ -150,6 +155,13 @@ def test_with_clips_own_tokenizer(tmp_path, shared_data):
     prompts = ["masterpiece, best quality, a girl in the rain"]
     expected = theirs(load(StableDiffusionXLPipeline, tmp_path), prompts=prompts, negative_prompt=["blurry"])
     assert_same(drawn(built(tmp_path), prompts=prompts, negative_prompt="blurry"), expected)
+
+
+def test_a_single_file_draws_as_the_folder_it_came_from(tmp_path, folder, plain):
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(folder, path)
+    checkpoint = open_checkpoint(files_of(path), path.name, files_of(folder), offline=True, allow_pickle=False)
+    assert_same(drawn(built(facts_of(checkpoint))), theirs(plain))
 
 
 def test_its_own_values_are_the_pipelines(folder):
