@@ -39,6 +39,7 @@ def weights_are_read_as_weights(view: View) -> Iterator[Told]:
                 f"'{shown(found.group(), 40)}' is drawn as written: prompt_syntax: weighted reads weights",
                 "warning",
             )
+            return  # one key mends them all
 
 
 @rule("prompt-lora")

@@ -36,6 +36,7 @@ def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
     [
         (["sampling.prompts=['((masterpiece,best quality)),1girl']"], "sampling.prompts.0", "'((masterpiece,best quality))' is drawn as written: prompt_syntax: weighted reads weights"),
         (["sampling.prompts=[a, 'a (red:1.3) rose']"], "sampling.prompts.1", "'(red:1.3)' is drawn as written: prompt_syntax: weighted reads weights"),
+        (["sampling.prompts=['((a))', '((b))', '((c))']", "sampling.negative_prompt=((d))"], "sampling.prompts.0", "'((a))' is drawn as written: prompt_syntax: weighted reads weights"),
         (["sampling.negative_prompt=ugly BREAK dark"], "sampling.negative_prompt", "'BREAK' is drawn as written: prompt_syntax: weighted reads weights"),
         (["sampling.matrix={negative_prompt: ['', '((dark))']}"], "sampling.matrix.negative_prompt.1", "'((dark))' is drawn as written: prompt_syntax: weighted reads weights"),
         (["sampling.prompts=['a rose <lora:style:0.8>']"], "sampling.prompts.0", "'<lora:style:0.8>' loads nothing: name the file under model.loras and take it out here"),
