@@ -112,8 +112,10 @@ class _Type:
         self.size, self.font = size, ImageFont.load_default(size)
         self.step = math.ceil(size * _LEADING)
 
-    def longest_word(self, texts: Sequence[str]) -> int:
-        return math.ceil(max((self.font.getlength(word) for text in texts for word in text.split()), default=0))
+    def longest_word(self, texts: Sequence[str], most: float) -> int:
+        """The width of the longest word that is no wider than `most`."""
+        lengths = (self.font.getlength(word) for text in texts for word in set(text.split()))
+        return math.ceil(max((length for length in lengths if length <= most), default=0))
 
     def label(self, text: str, width: float, height: float) -> _Label:
         """`text` in lines of `width` pixels at most; an ellipsis ends what `height` pixels do not hold."""
@@ -122,7 +124,7 @@ class _Type:
         most = max(1, int(height / self.step))
         lines = self._lines(text[: _PER_LINE * most], width)
         if len(lines) > most:
-            lines = [*lines[: most - 1], self._cut(f"{lines[most - 1]}…", width)]
+            lines = [*lines[: most - 1], self._cut(f"{lines[most - 1].rstrip(' ,')}…", width)]
         return _Label(lines, self.font, self.step)
 
     def _lines(self, text: str, width: float) -> list[str]:
@@ -192,9 +194,9 @@ def _layout(wanted: _Wanted, scale: float) -> _Layout:
     usual = min(median(widths), median(heights))
     size = max(1, min(48, max(13, int(usual / 16)), min(heights)))
     type_, gap = _Type(size), max(1, size // 2)
-    word = type_.longest_word(wanted.columns)
-    widths = [max(width, min(word, width + width // 2)) for width in widths]  # rather than cut a word in two
-    beside = max(0.75 * usual, min(type_.longest_word(wanted.rows), 1.5 * usual))
+    word = type_.longest_word(wanted.columns, 1.5 * median(widths))
+    widths = [max(width, word) for width in widths]  # rather than cut a word in two
+    beside = max(0.75 * usual, type_.longest_word(wanted.rows, 1.5 * usual))
     rows = [type_.label(row, beside, height) for row, height in zip(wanted.rows, heights, strict=True)]
     columns = [
         type_.label(column, width, _LABEL_LINES * type_.step)

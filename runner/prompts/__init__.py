@@ -1,0 +1,1 @@
+"""What is done to prompts before a text encoder reads them."""
