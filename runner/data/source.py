@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from runner.hub.ids import as_path as as_path  # for the callers that open a source
-
 if TYPE_CHECKING:
     from PIL import Image
 

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from runner.data.batches import Batch
-from runner.models.family import Family
+from runner.models.family import Trainable
 
 
-def denoise(family: Family, batch: Batch, *, snr_gamma: float | None) -> Tensor:
+def denoise(family: Trainable, batch: Batch, *, snr_gamma: float | None) -> Tensor:
     """The mean squared error of the model's prediction at a random timestep (Ho et al. 2020, eq. 14).
 
     Args:

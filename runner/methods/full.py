@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from runner.models.family import Family
+from runner.models.family import Trainable
 
 
-def attach(family: Family, freeze: list[str]) -> dict[str, nn.Parameter]:
+def attach(family: Trainable, freeze: list[str]) -> dict[str, nn.Parameter]:
     """Makes the unfrozen parts learn and the frozen ones not.
 
     Args:

@@ -80,8 +80,8 @@ class PixelUNet:
     def inspect(cls, files: Files, *, variant: str | None, allow_pickle: bool) -> Facts:
         unet, config = find_part(files, "unet", "UNet2DModel", variant=variant, allow_pickle=allow_pickle)
         scheduler = _scheduler(files)
-        options = {"configs": {"unet": config, "scheduler": scheduler}, "parts": {"unet": unet}}
-        facts = Facts("pixel_unet", classes=_labels(files), **options)
+        configs = {"unet": config, "scheduler": scheduler}
+        facts = Facts("pixel_unet", configs, _labels(files), parts={"unet": unet})
         try:
             cls.skeletons(facts)
             saved_scheduler(scheduler)
@@ -93,10 +93,12 @@ class PixelUNet:
     @classmethod
     def defaults(cls, facts: Facts, sampling: dict[str, Any]) -> dict[str, Any]:
         """DDPM takes DDPMPipeline's number of steps, the faster samplers DDIMPipeline's."""
-        kind = (sampling.get("scheduler") or {}).get("type") or facts.configs["scheduler"]["_class_name"]
+        own = facts.configs["scheduler"]
+        kind = (sampling.get("scheduler") or {}).get("type") or own.get("type") or own["_class_name"]
         pipeline = DDPMPipeline if kind.startswith("DDPM") else DDIMPipeline
         steps = inspect.signature(pipeline.__call__).parameters["num_inference_steps"].default
-        return {"num_inference_steps": steps, "guidance_scale": 1.0}
+        found = {"num_inference_steps": steps, "guidance_scale": 1.0}
+        return {key: value for key, value in found.items() if sampling[key] == "auto"}
 
     @classmethod
     def problems(cls, facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from runner.data.cache import Pictures
-from runner.models.family import Family
+from runner.models.family import Trainable
 
 
-def noised(family: Family, pictures: Pictures, timesteps: Sequence[int], seed: int) -> list[Image.Image]:
+def noised(family: Trainable, pictures: Pictures, timesteps: Sequence[int], seed: int) -> list[Image.Image]:
     """The first picture at each timestep, with the same noise throughout.
 
     Args:

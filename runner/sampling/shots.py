@@ -93,7 +93,8 @@ def _batches(sampling: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[
         for group in _cut(prompts, size // len(each)):
             yield tuple(group), tuple(each) * len(group)
         return
-    for one in [(prompt,) for prompt in prompts] or [()]:
+    alone: list[tuple[str, ...]] = [(prompt,) for prompt in prompts] or [()]
+    for one in alone:
         for batch in _cut(each, size):
             yield one, tuple(batch)
 

@@ -6,8 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from runner.data.source import Source, as_path
+from runner.data.source import Source
 from runner.errors import DataError
+from runner.hub.ids import as_path
 from runner.language.document import Steps, dotted
 from runner.language.recipe import Recipe
 from runner.models.files import Files, open_files

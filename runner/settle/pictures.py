@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.data.source import Source, as_path, open_source
+from runner.data.source import Source, open_source
+from runner.hub.ids import as_path
 from runner.language.recipe import Recipe
 
 

@@ -35,7 +35,7 @@ def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None
 
     model, sampling = small["model"], small.get("sampling", {})
     family = _family(recipe, model, sampling)
-    options = {"safety_checker": True} if model["safety_checker"] is True else {}
+    options: dict[str, Any] = {"safety_checker": True} if model["safety_checker"] is True else {}
     if sampling.get("mask_image") and "inpaint" in model["id"]:
         options["in_channels"] = 9
     if options and family == "stable_diffusion":

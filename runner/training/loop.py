@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from runner.data.batches import Batch, Batches
 from runner.errors import Diverged
-from runner.models.family import Family
+from runner.models.family import Trainable
 from runner.training.checkpoints import Checkpoint
 from runner.training.ema import EMA
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import load_optimizer_state, load_parameters, optimizer_state
 
-Objective = Callable[[Family, Batch], Tensor]
+Objective = Callable[[Trainable, Batch], Tensor]
 DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
 
 
@@ -55,7 +55,7 @@ class Trainer:
 
     def __init__(
         self,
-        family: Family,
+        family: Trainable,
         parameters: Mapping[str, nn.Parameter],
         training: dict[str, Any],
         accelerator: Accelerator,

@@ -17,7 +17,7 @@ from runner.data.cache import Pictures
 from runner.diffusion.objectives import denoise
 from runner.errors import CheckpointError, DataError, Interrupted
 from runner.methods.full import attach
-from runner.models.family import Family
+from runner.models.family import Trainable
 from runner.outputs.folder import RunFolder
 from runner.progress import Bar, Progress, Smoothed, memory
 from runner.signals import Stop
@@ -28,7 +28,7 @@ _DATA = "data_fingerprint"  # what a checkpoint's values call it
 
 
 def run_training(
-    family: Family,
+    family: Trainable,
     pictures: Pictures,
     values: dict[str, Any],
     *,
