@@ -1,4 +1,4 @@
-"""The sampling stage of a run: draws what the recipe asks for into the run's samples/."""
+"""The one sampling stage: draws what the recipe asks for into the run's samples/."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from runner.diffusion.denoise import Tick
-from runner.models.family import Family
+from runner.models.family import Family, Request
 from runner.outputs.parameters import parameters
 from runner.outputs.samples import GRID_LIMIT, Samples
 from runner.progress import Progress
 from runner.sampling.axes import axes
 from runner.sampling.memory import guarded
 from runner.sampling.shots import Shot, shots
-from runner.sampling.stage import Inputs, Picture, draw, generators, pictures, request
+from runner.sampling.requests import Inputs, Picture, generators, pictures, request
 from runner.signals import Stop
 
 
@@ -55,7 +55,7 @@ class Gallery:
             Interrupted: a signal; what was drawn is kept.
         """
         self._notices(family)
-        self._keep(self._drawn(family, self.shots, lambda shot, tick: draw(family, shot, self.inputs, tick=tick)))
+        self._keep(self._drawn(self.shots, lambda shot: self._draw(family, shot)))
 
     def hand_on(self, base: Family) -> list[Held]:
         """Lets the base model draw as far as the refiner takes over."""
@@ -65,9 +65,9 @@ class Gallery:
         total = sum(len(shot.seeds) for shot in unfinished)
         with self.progress.bar("Draw", total, unit="picture") as bar:
             for shot in unfinished:
-                noise = generators(shot)
-                with self._denoising(base, shot) as tick:
-                    latents = base.draw(request(base, shot, self.inputs), noise, tick).latents
+                noise, asked = generators(shot), request(base, shot, self.inputs)
+                with self._denoising(base, asked) as tick:
+                    latents = base.draw(asked, noise, tick).latents
                 assert latents is not None
                 held.append(Held(shot, latents.cpu(), noise))
                 bar.advance(len(shot.seeds))
@@ -75,23 +75,31 @@ class Gallery:
 
     def refine(self, refiner: Family, held: Sequence[Held]) -> None:
         """Ends what the base model handed on."""
-        by_shot = {id(one.shot): one for one in held}
+        by_first = {one.shot.first: one for one in held}
 
-        def end(shot: Shot, tick: Tick) -> list[Picture]:
-            one = by_shot[id(shot)]
+        def end(shot: Shot) -> list[Picture]:
+            one = by_first[shot.first]
             asked = replace(request(refiner, shot, self.inputs), latents=one.latents)
-            return pictures(refiner, shot, refiner.draw(asked, one.generators, tick))
+            with self._denoising(refiner, asked) as tick:
+                return pictures(shot, refiner.draw(asked, one.generators, tick))
 
-        self._keep(self._drawn(refiner, self.shots, end))
+        self._keep(self._drawn(self.shots, end))
 
     def step_grid(self, family: Family, step: int, count: int) -> None:
         """The grid of the first `count` pictures, after optimizer step `step`."""
         few = shots({**self.sampling, "num_images": count, "trajectory": 0})
-        drawn = self._drawn(family, few, lambda shot, tick: draw(family, shot, self.inputs, tick=tick), again=False)
+        drawn = self._drawn(few, lambda shot: self._draw(family, shot), again=False)
         self.samples.step_grid([picture.image for picture in drawn], step)
 
+    def _draw(self, family: Family, shot: Shot) -> list[Picture]:
+        asked = request(family, shot, self.inputs)
+        with self._denoising(family, asked) as tick:
+            drawn = family.draw(asked, generators(shot), tick)
+        labels = [family.facts.classes[label] for label in asked.labels] if asked.labels is not None else None
+        return pictures(shot, drawn, labels)
+
     def _drawn(
-        self, family: Family, wanted: Sequence[Shot], hand: Callable[[Shot, Tick], list[Picture]], *, again: bool = True
+        self, wanted: Sequence[Shot], hand: Callable[[Shot], list[Picture]], *, again: bool = True
     ) -> Iterator[Picture]:
         """The pictures one by one; with `again` those that an interrupted run wrote are taken as they are."""
         total = sum(len(shot.seeds) for shot in wanted)
@@ -99,16 +107,14 @@ class Gallery:
             for shot in wanted:
                 ready = self._finished(shot) if again else None
                 if ready is None:
-                    with self._denoising(family, shot) as tick:
-                        ready = hand(shot, tick)
+                    ready = hand(shot)
                 yield from ready
                 bar.advance(len(ready))
 
     @contextmanager
-    def _denoising(self, family: Family, shot: Shot) -> Iterator[Tick]:
+    def _denoising(self, family: Family, asked: Request) -> Iterator[Tick]:
         """A bar of denoising steps that a signal can stop, where running out of memory is one sentence."""
-        total = family.calls(request(family, shot, self.inputs))
-        with guarded(self.values), self.progress.bar("Denoise", total, unit="step") as bar:
+        with guarded(self.values), self.progress.bar("Denoise", family.calls(asked), unit="step") as bar:
 
             def tick() -> None:
                 bar.advance()

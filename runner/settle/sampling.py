@@ -13,7 +13,7 @@ from runner.models import family_class
 from runner.models.family import Facts
 from runner.models.index import family_of
 from runner.prompts.lost import read_prompts
-from runner.sampling.stage import Inputs
+from runner.sampling.requests import Inputs
 from runner.settle.given import Given
 from runner.shown import shown
 
@@ -46,11 +46,8 @@ def settle_sampling(given: Given, model: Facts) -> Facts | None:
         if section.get(key) is not None:
             given.keep(("sampling", key))
     Inputs.of(section)  # that can be read, before anything is loaded
-    for key, value in family.defaults(model, section).items():
-        if value is None:
-            del section[key]  # such as `strength` without a picture to start from
-        else:
-            section[key] = value
+    section |= {key: entries[0] for key, entries in (section.get("matrix") or {}).items()}
+    section |= family.defaults(model, section)
     return _refiner(given) if section.get("refiner") else None
 
 

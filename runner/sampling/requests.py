@@ -1,4 +1,4 @@
-"""The one sampling stage: pictures in batches, each with its own seed."""
+"""Between what is to be drawn and the model that draws it: requests, generators, pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from runner.data.decode import open_picture, reason, to_rgb
-from runner.diffusion.denoise import Tick
 from runner.errors import DataError
 from runner.models.family import Drawn, Family, Request
 from runner.sampling.shots import Cell, Shot
@@ -76,20 +75,14 @@ def generators(shot: Shot) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in shot.seeds]
 
 
-def draw(family: Family, shot: Shot, inputs: Inputs, *, tick: Tick) -> list[Picture]:
-    """Draws the pictures of one shot; `tick` is called after each denoising step."""
-    asked = request(family, shot, inputs)
-    return pictures(family, shot, family.draw(asked, generators(shot), tick), asked.labels)
-
-
-def pictures(family: Family, shot: Shot, drawn: Drawn, labels: list[int] | None = None) -> list[Picture]:
+def pictures(shot: Shot, drawn: Drawn, labels: list[str] | None = None) -> list[Picture]:
     """What was drawn, beside what it is of."""
     return [
         Picture(
             number=number,
             seed=shot.seeds[i],
             prompt=shot.prompt(i),
-            label=family.facts.classes[labels[i]] if labels is not None else None,
+            label=labels[i] if labels is not None else None,
             cell=shot.cell,
             image=drawn.images[i],
             moments=drawn.moments[i] if drawn.moments else [],
