@@ -12,6 +12,8 @@ from runner import shipped_files
 from runner.data.builtin import Builtin
 from runner.data.folder import Folder
 from runner.data.hub import open_hub
+from runner.models import FAMILIES, family_class
+from runner.models.family import COMMON
 
 RUNNER = Path(__file__).parents[1] / "runner"
 # From the bottom of the line to its top; a module may import what stands in its own row or above it in this list.
@@ -90,3 +92,19 @@ def test_a_source_takes_keys_of_its_fragment_without_defaults(file, builder):
     parameters = inspect.signature(builder).parameters
     assert set(parameters) - {"offline"} <= keys(f"data/{file}.json")
     assert all(p.default is p.empty and p.kind is p.KEYWORD_ONLY for p in parameters.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_keys_of_a_family_are_those_of_the_schema(name):
+    assert family_class(name).KEYS <= keys("sampling/pretrained.json")
+    assert family_class(name).KEYS & COMMON == COMMON
+
+
+def test_every_key_of_sampling_means_something_to_a_family():
+    assert keys("sampling/pretrained.json") == set().union(*(family_class(name).KEYS for name in FAMILIES))
+    assert set(keys("sampling/matrix.json")) < keys("sampling/pretrained.json")
+
+
+def test_the_schema_names_the_families_that_there_are():
+    schema = json.loads((shipped_files.folder("schemas") / "model/pretrained.json").read_text("utf-8"))
+    assert set(schema["properties"]["family"]["enum"]) == {"auto", *FAMILIES}

@@ -15,6 +15,10 @@ _FAMILIES = {
 }
 
 
+FAMILIES = tuple(_FAMILIES)
+"""Their names, as `model.family` gives them."""
+
+
 def family_class(name: str) -> Any:
     """The class of a family, imported when it is first asked for."""
     module, attribute = _FAMILIES[name]
