@@ -117,9 +117,7 @@ def test_outdated_scheduler_options_are_mended_as_diffusers_does(tmp_path):
         assert_same(drawn(family, scheduler=section), theirs(pipeline))
 
 
-@pytest.mark.parametrize(
-    "name", each([None, "HeunDiscrete", "EulerAncestralDiscrete", "LCM"], few=[None])
-)
+@pytest.mark.parametrize("name", each([None, "HeunDiscrete", "EulerAncestralDiscrete", "LCM"], few=[None]))
 def test_from_a_picture(folder, ours, name):
     plain = load(StableDiffusionImg2ImgPipeline, folder)
     section = {"type": name or type(plain.scheduler).__name__.removesuffix("Scheduler")}
@@ -138,9 +136,7 @@ def test_from_a_picture_of_another_size(folder, ours):
     assert_same(drawn(ours, image=picture(50, 40), height=32, width=64, num_inference_steps=5), expected)
 
 
-@pytest.mark.parametrize(
-    "name", each([None, "HeunDiscrete", "EulerAncestralDiscrete", "DDPM"], few=[None])
-)
+@pytest.mark.parametrize("name", each([None, "HeunDiscrete", "EulerAncestralDiscrete", "DDPM"], few=[None]))
 @pytest.mark.parametrize("channels", [4, 9])
 def test_inpainting(tmp_path, name, channels):
     toys.stable_diffusion(tmp_path, in_channels=channels)
