@@ -4,6 +4,8 @@ Problems of the recipe itself are `runner.language.problems.RecipeProblems` (exi
 Every message is one sentence or two that name the place, the reason and the mend.
 """
 
+from collections.abc import Iterator
+
 
 class RecipeError(Exception):
     """A fault the user can mend. `exit_code` is the process's exit status."""
@@ -64,3 +66,12 @@ class Interrupted(RecipeError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what led to it, outermost first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

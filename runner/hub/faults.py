@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RevisionNotFoundError,
 )
 
-from runner.errors import DataError, EnvironmentFault, ModelError, RecipeError
+from runner.errors import DataError, EnvironmentFault, ModelError, RecipeError, causes
 from runner.shown import shown
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_-]{4,}")
@@ -89,7 +89,7 @@ def fault(error: Exception, asked: Asked) -> RecipeError:
         EnvironmentFault: the hub cannot be reached, limits the rate, or is out of order; half a download.
         DataError, or ModelError of a model: anything else, with the first line of what was raised.
     """
-    for cause in _chain(error):
+    for cause in causes(error):
         known = _known(cause, asked)
         if known is not None:
             return known
@@ -152,12 +152,3 @@ def _by_status(error: HfHubHTTPError, asked: Asked) -> RecipeError:
 
 def _other(asked: Asked) -> type[RecipeError]:
     return ModelError if asked.kind == "model" else DataError
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what led to it, outermost first."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

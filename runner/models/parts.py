@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from runner.errors import ModelError, Refused
+from runner.errors import ModelError, Refused, causes
 from runner.models.classes import Kind, class_of, kind_of, skeleton
 from runner.models.family import Part
 from runner.models.files import Files
@@ -214,6 +215,7 @@ def _variant_of(name: str) -> list[str]:
 def _check_weights(part: Part, config: dict[str, Any]) -> None:
     """Refuse a configuration that asks for more than its weights hold, before memory is taken for it."""
     title = part.files.title(_in(part.folder, kind_of(part.cls, part.folder).config))
+    here = headers(part)  # of the files that are here already
     try:
         model = skeleton(part.cls, config)
     except ModelError as error:
@@ -224,7 +226,7 @@ def _check_weights(part: Part, config: dict[str, Any]) -> None:
             f"{title} describes a model that would need {gibibytes(4 * wanted)} "
             f"and its weights hold {gibibytes(held)}: get the model again"
         )
-    check_shapes(model, headers(part), part.files.title(part.folder))  # of the files that are here already
+    check_shapes(model, here, part.files.title(part.folder))
 
 
 def _guarded(title: str, load: Any) -> Any:
@@ -235,6 +237,8 @@ def _guarded(title: str, load: Any) -> Any:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the libraries raise nearly anything on damaged files
+        if any(isinstance(cause, pickle.UnpicklingError) for cause in causes(error)):
+            raise Refused(f"{title} holds more than weights: take the model's .safetensors files") from error
         reason = shown(str(error).strip().split("\n")[0])
         raise ModelError(f"{title} cannot be loaded ({type(error).__name__}: {reason}): get the model again") from error
 

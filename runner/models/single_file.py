@@ -37,6 +37,7 @@ _CLIP = {
     "text_encoder_2": ("open_clip_sdxl", "open_clip_sdxl_refiner", "open_clip_sd3"),
 }
 _T5 = "text_encoders.t5xxl.transformer.shared.weight"
+_PICKLES = (".ckpt", ".pt", ".bin", ".pth")
 _UNUSED = ("model_ema.", "loss.")  # of training, in no pipeline
 
 
@@ -163,6 +164,8 @@ def _shapes(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
     if name.endswith(".safetensors"):
         return read_header(files, name)
     title, path = files.title(name), files.at(name)
+    if not name.endswith(_PICKLES):
+        raise ModelError(f"{title} is no model: give a folder in diffusers' layout or a .safetensors file")
     check_pickle(f"{title} is a pickle", allow_pickle)
     if path is None:
         raise ModelError(f"{title} is a pickle that is not on this machine: download it and give its path")

@@ -17,8 +17,8 @@ from runner.outputs.samples import GRID_LIMIT, Samples
 from runner.progress import Progress
 from runner.sampling.axes import axes
 from runner.sampling.memory import guarded
-from runner.sampling.shots import Shot, shots
 from runner.sampling.requests import Inputs, Picture, generators, pictures, request
+from runner.sampling.shots import Shot, shots
 from runner.signals import Stop
 
 
