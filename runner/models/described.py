@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from inspect import Parameter, signature
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from runner.diffusion.samplers import SCHEDULERS, saved_scheduler
@@ -154,12 +155,25 @@ class Described:
     @classmethod
     def rehearse(cls, denoiser: Any, facts: Facts, sampling: dict[str, Any] | None) -> Tensor:
         """See `Family.rehearse`; guidance doubles the batch."""
+        height, width = cls._latent_size(facts, sampling)
+        guided = sampling is not None and (sampling.get("guidance_scale") or 0) > 1
+        return cls.forward(denoiser, 2 if guided else 1, height, width)
+
+    @classmethod
+    def rehearse_decoding(cls, parts: dict[str, Any], facts: Facts, sampling: dict[str, Any]) -> Tensor:
+        """See `Family.rehearse_decoding`."""
+        vae = parts["vae"]
+        shape = (1, vae.config["latent_channels"], *cls._latent_size(facts, sampling))
+        return vae.decode(torch.zeros(shape, device=vae.device), return_dict=False)[0]
+
+    @classmethod
+    def _latent_size(cls, facts: Facts, sampling: dict[str, Any] | None) -> tuple[int, int]:
+        """Height and width in latents of the pictures that are asked for."""
         height, width = cls.sample_size(facts)
         if sampling is not None:
             height, width = sampling.get("height") or height, sampling.get("width") or width
         factor = cls.vae_scale_factor(facts)
-        guided = sampling is not None and (sampling.get("guidance_scale") or 0) > 1
-        return cls.forward(denoiser, 2 if guided else 1, height // factor, width // factor)
+        return height // factor, width // factor
 
     @classmethod
     def forward(cls, denoiser: Any, batch: int, height: int, width: int) -> Tensor:

@@ -189,6 +189,11 @@ class Family(Protocol):
         ...
 
     @classmethod
+    def rehearse_decoding(cls, parts: dict[str, Any], facts: Facts, sampling: dict[str, Any]) -> Tensor:
+        """One picture out of what the denoiser works on, by these parts (as `skeletons` gives them)."""
+        ...
+
+    @classmethod
     def toy(cls, folder: Path) -> None:
         """Saves a tiny model with random weights, which stands in for a pretrained one in a rehearsal."""
         ...

@@ -137,6 +137,11 @@ class PixelUNet:
         return denoiser(x, label, **({"class_labels": label} if facts.classes else {})).sample
 
     @classmethod
+    def rehearse_decoding(cls, parts: dict[str, Any], facts: Facts, sampling: dict[str, Any]) -> Tensor:  # noqa: ARG003
+        size = facts.configs["unet"]["sample_size"]
+        return torch.zeros(1, 3, size, size, device=parts["unet"].device)
+
+    @classmethod
     def build(
         cls, facts: Facts, *, device: torch.device, seed: int, compute: dict[str, Any], progress: Progress
     ) -> Self:

@@ -74,9 +74,15 @@ def _cost(model: Facts, values: dict[str, Any], batch: int) -> tuple[int, dict[s
     """Operations of one denoising step of a batch, and the memory of drawing it."""
     family, compute = family_class(model.family), values["compute"]
     skeletons = family.skeletons(model)
-    denoiser = next(iter(skeletons.values()))
+    denoiser, vae = next(iter(skeletons.values())), skeletons.get("vae")
+    if vae is not None and compute["vae_tiling"]:
+        vae.enable_tiling()
     step = forward(lambda: family.rehearse(denoiser, model, values["sampling"]))
+    decoding = forward(lambda: family.rehearse_decoding(skeletons, model, values["sampling"]))
     width = WIDTHS[compute["dtype"]]
+    wide = vae is not None and vae.config["force_upcast"] and compute["dtype"] == "fp16"  # diffusers decodes in fp32
+    decoded = decoding.activations * (4 if wide else width) * (1 if compute["vae_slicing"] else batch)
+    most = max(step.activations * width * batch, decoded) // 4  # they were counted in fp32
     sizes = [parameters(part) * width for part in skeletons.values()]
     weights = {"none": sum(sizes), "model": max(sizes), "sequential": 0}[compute["offload"]]
-    return step.flops * batch, {"weights": weights, "activations": step.activations * width // 4 * batch}
+    return step.flops * batch, {"weights": weights, "activations": most}
