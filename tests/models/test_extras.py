@@ -244,6 +244,7 @@ def test_pickles_only_where_they_are_allowed(tmp_path, sd):
     assert_same(drawn(built(sd, embeddings=[extra(path)]), prompts=PROMPTS), theirs(plain, prompts=PROMPTS))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickle_of_code_is_not_run(tmp_path, sd):
     class Trap:
         def __reduce__(self):
