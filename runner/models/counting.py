@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ def drawing(forward: Callable[[], object]) -> Count:
     return Count(flops.get_total_flops() + attention.flops, alive.peak)
 
 
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> None:
+    """How torch's attention names what it takes."""
+
+
 class _FusedAttention(TorchFunctionMode):
     """Attention as the fused kernels of CPUs and GPUs do it: the matrix of weights never stands in memory."""
 
@@ -77,7 +82,7 @@ class _FusedAttention(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        query, key, value = args[:3]
+        query, key, value = inspect.signature(_attention).bind(*args, **(kwargs or {})).args[:3]
         rows, columns = query.shape[-2], key.shape[-2]
         self.flops += 2 * query.shape[:-2].numel() * rows * columns * (query.shape[-1] + value.shape[-1])
         return query.new_empty(*query.shape[:-1], value.shape[-1])

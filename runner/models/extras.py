@@ -12,6 +12,7 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import AddedToken
 
 from runner.errors import ModelError, Refused
 from runner.models.family import Extra, Facts
@@ -124,6 +125,16 @@ def _lay_table(pipeline: Any, encoder: str, token: str, table: Tensor, title: st
     if token in vocabulary or f"{token}_1" in vocabulary:
         raise ModelError(f"{title}: the model knows the word {shown(token)!r} already; give its 'token:' another name")
     pipeline.load_textual_inversion({token: table}, token=token, text_encoder=text_encoder, tokenizer=tokenizer)
+    _as_written(tokenizer, [name for name in tokenizer.get_vocab() if name not in vocabulary])
+
+
+def _as_written(tokenizer: Any, names: list[str]) -> None:
+    """Has the tokenizer find these tokens in the letters that they have.
+
+    transformers 5 adds them in small letters, so diffusers no longer finds 'EasyNegative' among a prompt's tokens, and
+    silently takes the first of its vectors alone.
+    """
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
 
 
 def _lay_lora(pipeline: Any, extra: Extra, path: Path, name: str) -> None:

@@ -14,6 +14,8 @@ from tests.models import kohya
 from tests.models.drawing import assert_same, built, differ, drawn, extra, files_of, load, picture, theirs
 
 PROMPTS = ["a cat, EasyNegative", "the blue house, EasyNegative"]
+SMALL = [prompt.lower() for prompt in PROMPTS]
+"""With transformers 5 plain diffusers misses tokens that have capital letters."""
 FAMILIES = {
     "stable_diffusion": (StableDiffusionPipeline, {}),
     "stable_diffusion_xl": (StableDiffusionXLPipeline, {}),
@@ -148,11 +150,12 @@ def test_an_embedding(tmp_path, sd, vectors, negative):
     path = tmp_path / "EasyNegative.safetensors"
     toys.embedding(path, vectors=vectors)
     plain = load(StableDiffusionPipeline, sd)
-    plain.load_textual_inversion(path, token="EasyNegative")
+    plain.load_textual_inversion(path, token="easynegative")
     family = built(sd, embeddings=[extra(path)])
     texts = {key: [value] * 2 for key, value in negative.items()}
+    small = {key: [value.lower()] * 2 for key, value in negative.items()}
     ours = drawn(family, prompts=PROMPTS, **negative)
-    assert_same(ours, theirs(plain, prompts=PROMPTS, **texts))
+    assert_same(ours, theirs(plain, prompts=SMALL, **small))
     assert differ(ours, theirs(load(StableDiffusionPipeline, sd), prompts=PROMPTS, **texts))
 
 
@@ -178,20 +181,20 @@ def test_an_embedding_for_both_encoders_of_sdxl(tmp_path, folders):
     tables = load_file(path)
     encoders = (("clip_l", plain.text_encoder, plain.tokenizer), ("clip_g", plain.text_encoder_2, plain.tokenizer_2))
     for key, text_encoder, tokenizer in encoders:
-        plain.load_textual_inversion(tables[key], token="EasyNegative", text_encoder=text_encoder, tokenizer=tokenizer)
+        plain.load_textual_inversion(tables[key], token="easynegative", text_encoder=text_encoder, tokenizer=tokenizer)
     ours = drawn(built(folder, embeddings=[extra(path)]), prompts=PROMPTS)
-    assert_same(ours, theirs(plain, prompts=PROMPTS))
+    assert_same(ours, theirs(plain, prompts=SMALL))
 
 
 def test_an_embedding_beside_a_lora(tmp_path, folders, sd):
     path, lora = tmp_path / "EasyNegative.safetensors", folders / "stable_diffusion.safetensors"
     toys.embedding(path)
     plain = load(StableDiffusionPipeline, sd)
-    plain.load_textual_inversion(path, token="EasyNegative")
+    plain.load_textual_inversion(path, token="easynegative")
     plain.load_lora_weights(lora.parent, weight_name=lora.name, adapter_name="one")
     plain.set_adapters(["one"], [0.6])
     family = built(sd, embeddings=[extra(path)], loras=[extra(lora, weight=0.6)])
-    assert_same(drawn(family, prompts=PROMPTS), theirs(plain, prompts=PROMPTS))
+    assert_same(drawn(family, prompts=PROMPTS), theirs(plain, prompts=SMALL))
 
 
 @pytest.mark.parametrize(
@@ -240,8 +243,8 @@ def test_pickles_only_where_they_are_allowed(tmp_path, sd):
         check_extra(files_of(tmp_path), path.name, allow_pickle=False)
     check_extra(files_of(tmp_path), path.name, allow_pickle=True)
     plain = load(StableDiffusionPipeline, sd)
-    plain.load_textual_inversion({"EasyNegative": vectors}, token="EasyNegative")
-    assert_same(drawn(built(sd, embeddings=[extra(path)]), prompts=PROMPTS), theirs(plain, prompts=PROMPTS))
+    plain.load_textual_inversion({"easynegative": vectors}, token="easynegative")
+    assert_same(drawn(built(sd, embeddings=[extra(path)]), prompts=PROMPTS), theirs(plain, prompts=SMALL))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
