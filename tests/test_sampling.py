@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers import StableDiffusionXLImg2ImgPipeline as Refiner
 from PIL import Image
 
@@ -222,6 +222,17 @@ def test_a_withheld_picture_is_named(write, models, monkeypatch, capsys):
     run = write(f"prompts: [a], {SMALL}", "checked")
     assert recipe("run", "draw.yaml") == 0
     assert re.search(r"withheld 1 .*00000\.png", capsys.readouterr().err)
+    assert drawn(run)[0].max() == 0
+
+
+def test_pictures_that_are_no_numbers_are_named(write, monkeypatch, capsys):
+    whole = AutoencoderKL.decode
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda self, z, **options: whole(self, z * torch.nan, **options))
+    run = write(f"prompts: [a], num_images: 3, batch_size: 2, {SMALL}")
+    assert recipe("run", "draw.yaml") == 0
+    err = capsys.readouterr().err
+    assert "warning: 00000.png to 00001.png: the model's numbers became NaN" in err
+    assert "warning: 00002.png: the model's numbers became NaN" in err
     assert drawn(run)[0].max() == 0
 
 

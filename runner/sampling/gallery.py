@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ class Gallery:
         def end(shot: Shot) -> list[Picture]:
             one = by_first[shot.first]
             asked = replace(request(refiner, shot, self.inputs), latents=one.latents)
-            with self._denoising(refiner, asked) as tick:
+            with self._denoising(refiner, asked) as tick, self._numbers_watched(shot):
                 return pictures(shot, refiner.draw(asked, one.generators, tick))
 
         self._keep(self._drawn(self.shots, end))
@@ -93,7 +94,7 @@ class Gallery:
 
     def _draw(self, family: Family, shot: Shot) -> list[Picture]:
         asked = request(family, shot, self.inputs)
-        with self._denoising(family, asked) as tick:
+        with self._denoising(family, asked) as tick, self._numbers_watched(shot):
             drawn = family.draw(asked, generators(shot), tick)
         labels = [family.facts.classes[label] for label in asked.labels] if asked.labels is not None else None
         return pictures(shot, drawn, labels)
@@ -121,6 +122,21 @@ class Gallery:
                 self.stop.check()
 
             yield tick
+
+    @contextmanager
+    def _numbers_watched(self, shot: Shot) -> Iterator[None]:
+        """Says so where pictures come out black because they are not numbers, which numpy only warns of."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", message="invalid value encountered in cast")
+            yield
+        if any("invalid value" in str(warning.message) for warning in caught):
+            which = f"{shot.first:05d}.png" + (f" to {shot.numbers[-1]:05d}.png" if len(shot.seeds) > 1 else "")
+            dtype = self.values["compute"]["dtype"]
+            wider = f"compute.dtype=fp32 instead of {dtype}, or " if dtype != "fp32" else ""
+            self.progress.warn(
+                f"{which}: the model's numbers became NaN and the picture is black: try {wider}"
+                "another scheduler or another num_inference_steps"
+            )
 
     def _finished(self, shot: Shot) -> list[Picture] | None:
         """The pictures of a shot that an interrupted run has written whole."""
