@@ -1,13 +1,15 @@
-"""What drawing through a family costs over diffusers' bare pipeline call, in time and in memory.
+"""What a run's sampling stage costs over diffusers' bare pipeline call, in time and in memory.
 
     python -m tests.benchmarks.sampling [--pairs 3] [--steps 20] [--pixels 256] [--device cpu] [--dtype fp32]
 
-Both draw the same pictures from one folder of random weights. Times are taken in pairs in one process, in turn, the
-first of a pair changing from pair to pair; the table shows each pair's ratio and their median. The peak of memory is
-that of a process which loads the model and draws once, each kind in processes of its own, three times in turn.
+Both draw the same pictures from one folder of random weights; ours keeps them in a run's folder as well. Times are
+taken in pairs in one process, in turn, the first of a pair changing from pair to pair; the table shows each pair's
+ratio and their median. The peak of memory is that of a process which loads the model and draws once, each kind in
+processes of its own, three times in turn.
 """
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -19,10 +21,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 
-from runner.models import toy_parts, toys
+from runner.language.load import parse
+from runner.language.recipe import read
+from runner.models import family_class, toy_parts, toys
 from runner.models.family import DTYPES
-from tests.models.drawing import PROMPTS, ask, built, generators, load
+from runner.outputs.folder import RunFolder
+from runner.outputs.samples import Samples
+from runner.progress import create
+from runner.sampling.gallery import Gallery
+from runner.settle import settle
+from runner.signals import Stop
+from tests.models.drawing import PROMPTS, load
 
 KINDS = ("bare", "ours")
 
@@ -45,9 +56,35 @@ def drawer(kind, folder, options):
     call = {"num_inference_steps": options.steps, "height": options.pixels, "width": options.pixels}
     if kind == "bare":
         pipeline = load(StableDiffusionPipeline, folder, dtype=DTYPES[options.dtype]).to(options.device)
-        return lambda: pipeline(prompt=list(PROMPTS), generator=generators(2), **call).images
-    family = built(folder, device=options.device, dtype=options.dtype)
-    return lambda: family.draw(ask(family, **call), generators(2), lambda: None).images
+        return lambda: pipeline(prompt=list(PROMPTS), generator=[seeded(), seeded()], **call).images
+    return stage(folder, call, options)
+
+
+def seeded():
+    return torch.Generator().manual_seed(5)
+
+
+def stage(folder, call, options):
+    """The sampling stage of a run of a recipe, in a new run's folder each time."""
+    values = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": str(folder)}}
+    values |= {"compute": {"device": options.device, "dtype": options.dtype}}
+    values |= {"sampling": {"prompts": list(PROMPTS), "seed": 5, "batch_size": 2, **call}}
+    settled = settle(read(parse(json.dumps(values), "recipe.yaml"))[0], offline=True)
+    progress, outputs = create(quiet=True), Path(tempfile.mkdtemp(dir=folder))
+    family = family_class(settled.model.family).build(
+        settled.model,
+        device=torch.device(options.device),
+        seed=0,
+        compute=settled.values["compute"],
+        progress=progress,
+    )
+
+    def draw():
+        run = RunFolder.create(outputs, "drawn")
+        Gallery(settled.values, Samples(run, settled.portable), progress, Stop("")).draw(family)
+        return [Image.open(run.path / "samples" / f"{number:05d}.png") for number in range(2)]
+
+    return draw
 
 
 def timed(draw):
