@@ -143,7 +143,7 @@ def damage(folder, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("conv_in.weight"), r"lacks conv_in\.weight"),
+        (lambda t: t.pop("conv_in.weight"), r"lack conv_in\.weight"),
         (lambda t: t.update(extra=torch.zeros(2)), "surplus of extra"),
         (lambda t: t.update({"conv_in.bias": torch.zeros(9)}), "conv_in.bias should be 16 and is 9"),
     ],
@@ -158,9 +158,11 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, words):
 def test_a_cut_file_and_a_wrong_class_are_named(tmp_path):
     build().save(tmp_path)
     path = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
     with pytest.raises(ModelError, match="cut short"):
-        built(inspect(tmp_path))
+        inspect(tmp_path)
+    path.write_bytes(whole)
     config = tmp_path / "unet" / "config.json"
     config.write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     with pytest.raises(ModelError, match="UNet2DConditionModel"):
