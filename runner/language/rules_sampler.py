@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.language.drawn import NOISE_FAMILIES, option, samplers, step_counts
+from runner.language import rules_flow
+from runner.language.drawn import option, samplers, step_counts
 from runner.language.view import Rule, Told, View, rule
 
-_SIGMAS = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+_SIGMAS = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas"]
 _NO_ZERO_SNR = {
     "PNDM",
     "LMSDiscrete",
@@ -54,18 +55,6 @@ def no_more_steps_than_trained(view: View) -> Iterator[Told]:
                     place if view.written(place) else "scheduler.num_train_timesteps",
                     f"num_inference_steps ({steps}) must not be above the schedule's num_train_timesteps ({known})",
                 )
-
-
-@rule("sampler")
-def flow_needs_a_flow_model(view: View) -> Iterator[Told]:
-    model, family = view.get("model.type"), view.get("model.family")
-    kind = "pixel_unet" if "pixel_unet" in (model, family) else family if family in NOISE_FAMILIES else None
-    for section in samplers(view):
-        if kind and view.get(f"{section}.type") == "FlowMatchEulerDiscrete":
-            yield Told(
-                f"{section}.type",
-                f"FlowMatchEulerDiscrete draws from flow matching models; a {kind} is none: use DDIM or another",
-            )
 
 
 @rule("sampler")
@@ -196,7 +185,7 @@ def _word(value: object) -> str:
 
 RULES: list[Rule] = [
     no_more_steps_than_trained,
-    flow_needs_a_flow_model,
+    *rules_flow.RULES,
     one_spacing_of_sigmas,
     solver_ends_where_it_can,
     lcm_has_its_own_steps,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from runner.diffusion.samplers import SCHEDULERS, saved_scheduler
 from runner.errors import ModelError
+from runner.language.rules_flow import FLOW_SOLVERS
 from runner.models.classes import kind_of
 from runner.models.family import COMMON, Facts, Misfit
 from runner.models.files import Files
@@ -26,8 +27,8 @@ FROM_IMAGE = frozenset({"init_image", "mask_image", "strength"})
 
 TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")
 T5_TOKENIZER = ("T5Tokenizer", "T5TokenizerFast")
-FLOW = frozenset({"FlowMatchEulerDiscrete"})
-DISCRETE = frozenset(name.removesuffix("Scheduler") for name in SCHEDULERS) - FLOW
+FLOW = frozenset({"FlowMatchEulerDiscrete"}) | FLOW_SOLVERS
+DISCRETE = frozenset(name.removesuffix("Scheduler") for name in SCHEDULERS) - {"FlowMatchEulerDiscrete"}
 """The samplers of models that predict a flow, and those of models that predict noise or velocity."""
 
 OPTIONS = (
@@ -55,6 +56,8 @@ class Described:
     """The text encoders that weighted prompts go to, and how their layers are chosen."""
     SCHEDULERS: ClassVar[frozenset[str]]
     """The samplers, as `scheduler.type` names them, that its kind of noise can be drawn with."""
+    GIVES_SHIFT: ClassVar[bool] = False
+    """Whether its pipelines hand every scheduler a shift for the picture's size."""
     SIDE: ClassVar[int] = 8
     """The sides of a picture are multiples of this many pixels."""
     OWN_SKIP: ClassVar[int] = 0

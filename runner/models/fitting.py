@@ -10,6 +10,7 @@ from PIL import Image
 
 from runner.diffusion.samplers import sampler, saved_scheduler
 from runner.models.family import Facts, Misfit
+from runner.models.flow import flow_misfits
 from runner.prompts.syntax import problem
 from runner.shown import shown
 
@@ -64,6 +65,10 @@ def _sampler(family: type[Described], facts: Facts, sampling: dict[str, Any]) ->
         known = ", ".join(sorted(family.SCHEDULERS))
         message = f"{section['type']} draws no {facts.family} model, whose noise is of another kind: write {known}"
         yield Misfit("scheduler.type", "scheduler-of-another-kind", message)
+        return
+    found = list(flow_misfits(family, facts, sampling))
+    if found:
+        yield from found
         return
     try:
         made = sampler(saved_scheduler(facts.configs["scheduler"]), section)

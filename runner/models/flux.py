@@ -10,6 +10,7 @@ from torch import Tensor
 
 from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, T5_TOKENIZER, TOKENIZER
 from runner.models.family import Facts, Request
+from runner.models.flow import lost_shift
 from runner.models.pipeline import PipelineFamily
 
 _TEXTS = {"prompt_2", "negative_prompt_2", "max_sequence_length", "true_cfg_scale"}
@@ -35,6 +36,7 @@ class Flux(PipelineFamily):
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     }
     SCHEDULERS: ClassVar[frozenset[str]] = FLOW
+    GIVES_SHIFT: ClassVar[bool] = True
     SIDE: ClassVar[int] = 16  # two by two latents are packed into one
 
     @classmethod
@@ -42,6 +44,9 @@ class Flux(PipelineFamily):
         """1024 × 1024 pixels, whatever the configuration says: the pipelines' own 128 latents."""
         side = 128 * cls.vae_scale_factor(facts)
         return side, side
+
+    def notices(self, request: Request) -> list[str]:
+        return [*super().notices(request), *lost_shift(self.facts, request.sampling)]
 
     def texts(self, request: Request) -> dict[str, Any]:
         """An empty negative prompt counts where true classifier-free guidance is asked for: it needs one."""

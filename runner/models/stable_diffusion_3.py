@@ -11,6 +11,7 @@ from torch import Tensor
 
 from runner.models.described import FLOW, FROM_IMAGE, PROMPTED, T5_TOKENIZER, TOKENIZER
 from runner.models.family import Facts, Misfit, Request
+from runner.models.flow import lost_shift
 from runner.models.pipeline import PipelineFamily
 
 _TEXTS = {"prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3", "max_sequence_length", "clip_skip"}
@@ -52,6 +53,9 @@ class StableDiffusion3(PipelineFamily):
         for key in ("prompt_3", "negative_prompt_3"):
             if "text_encoder_3" not in facts.configs and sampling.get(key):
                 yield Misfit(key, "no-third-encoder", "this model comes without its third text encoder: take it out")
+
+    def notices(self, request: Request) -> list[str]:
+        return [*super().notices(request), *lost_shift(self.facts, request.sampling)]
 
     def pictures(self, request: Request) -> dict[str, Any]:
         """The img2img pipeline encodes a picture for each generator, and repeats none by itself."""
