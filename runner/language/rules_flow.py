@@ -11,6 +11,9 @@ from runner.language.view import Rule, Told, View, rule
 FLOW_SOLVERS = frozenset({"DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep"})
 """The samplers of noise that draw from a flow too, if use_flow_sigmas is asked of them."""
 
+FLOW_KEYS = {"use_flow_sigmas": "true", "prediction_type": "flow_prediction"}
+"""What asks it of them, as it is written."""
+
 _OWN_SHIFT = {"stable_diffusion_3": "flow_shift: 3.0", "flux": "use_dynamic_shifting: true"}
 # What the solvers cannot do with a predicted flow, and what they can do in its place: (key, values, mend).
 _NOT_OF_FLOW: list[tuple[str, tuple[Any, ...], str]] = [
@@ -45,14 +48,17 @@ def flow_needs_a_flow_model(view: View) -> Iterator[Told]:
                 f"FlowMatchEulerDiscrete draws from flow matching models; a {name} is none: use DDIM or another",
             )
         elif key := _flow_key(view, section):
-            yield Told(f"{section}.{key}", f"{key} is of flow matching models; a {name} is none: take it out")
+            word = FLOW_KEYS[key]
+            yield Told(f"{section}.{key}", f"{key}: {word} is of flow matching models; a {name} is none: take it out")
 
 
 def _flow_key(view: View, section: str) -> str | None:
     """The key that asks for a flow, if one does."""
-    if view.get(f"{section}.use_flow_sigmas"):
-        return "use_flow_sigmas"
-    return "prediction_type" if view.get(f"{section}.prediction_type") == "flow_prediction" else None
+    return next((key for key, word in FLOW_KEYS.items() if _word(view.get(f"{section}.{key}")) == word), None)
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @rule("sampler")
@@ -113,8 +119,7 @@ def solver_reads_the_flow(view: View) -> Iterator[Told]:
         for key, values, mend in _NOT_OF_FLOW:
             value = view.get(f"{section}.{key}")
             if view.get(f"{section}.prediction_type") == "flow_prediction" and value in values:
-                word = str(value).lower() if isinstance(value, bool) else value
-                yield Told(f"{section}.{key}", f"{key}: {word} cannot read flow_prediction: write {mend}")
+                yield Told(f"{section}.{key}", f"{key}: {_word(value)} cannot read flow_prediction: write {mend}")
 
 
 @rule("sampler")

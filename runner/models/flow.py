@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from runner.language.rules_flow import FLOW_SOLVERS, flow_section
+from runner.language.rules_flow import FLOW_KEYS, FLOW_SOLVERS, flow_section
 from runner.models.family import Facts, Misfit
 
 if TYPE_CHECKING:
     from runner.models.described import Described
 
-_KEYS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-
 
 def flow_misfits(family: type[Described], facts: Facts, sampling: dict[str, Any]) -> Iterator[Misfit]:
     """What keeps the section's sampler from drawing a flow, or the model from being drawn as one."""
     section = sampling.get("scheduler") or {}
-    asked = [key for key, value in _KEYS.items() if section.get(key) == value]
+    asked = [key for key, word in FLOW_KEYS.items() if str(section.get(key)).lower() == word]
     if "FlowMatchEulerDiscrete" not in family.SCHEDULERS:
         for key in asked[:1]:
-            message = f"{key} is of flow matching models; a {facts.family} is none: take it out"
+            message = f"{key}: {FLOW_KEYS[key]} is of flow matching models; a {facts.family} is none: take it out"
             yield Misfit(f"scheduler.{key}", "scheduler-of-another-kind", message)
         return
     kind = section.get("type")
@@ -29,7 +27,7 @@ def flow_misfits(family: type[Described], facts: Facts, sampling: dict[str, Any]
     if family.task(sampling) != "text2img":
         message = f"{kind} draws a {facts.family} model from text alone: with init_image use FlowMatchEulerDiscrete"
         yield Misfit("scheduler.type", "not-of-this-task", message)
-    elif len(asked) < len(_KEYS):
+    elif len(asked) < len(FLOW_KEYS):
         wanted = flow_section(kind, _own_shift(family, facts, kind))
         message = f"{kind} draws no {facts.family} model without its keys: write {wanted}"
         yield Misfit("scheduler.type", "scheduler-of-another-kind", message)

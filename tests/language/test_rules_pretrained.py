@@ -50,6 +50,8 @@ def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
         (["scheduler={type: DDIM}", "sampling.scheduler={type: PNDM}"], "scheduler", "sampling.scheduler names the sampler, and wins: remove this section"),
         (["sampling.matrix={scheduler: [{type: PNDM}, {type: LCM}], eta: [0, 1]}"], "sampling.matrix.eta", "eta has no effect with PNDM or LCM: it goes with sampling.scheduler: {type: DDIM}"),
         (["sampling.matrix={scheduler: [{type: DDIM, rescale_betas_zero_snr: true, timestep_spacing: leading}]}"], "sampling.matrix.scheduler.0.timestep_spacing", "zero terminal SNR has no effect on pictures drawn with timestep_spacing: leading: use trailing"),
+        (["sampling.scheduler={type: UniPCMultistep, flow_shift: 3}"], "sampling.scheduler.flow_shift", "flow_shift has no effect without use_flow_sigmas: true"),
+        (["sampling.scheduler={type: UniPCMultistep, prediction_type: flow_prediction, use_flow_sigmas: true, use_dynamic_shifting: true, flow_shift: 3}"], "sampling.scheduler.flow_shift", "flow_shift has no effect with use_dynamic_shifting: true: remove one of them"),
         (["model.id=./old.ckpt"], "model.id", f"model.id {PICKLE}"),
         (["model.file=old.CKPT"], "model.file", f"model.file {PICKLE}"),
         (["model.embeddings=[{id: ./EasyNegative.pt}]"], "model.embeddings.0.id", f"model.embeddings[0].id {PICKLE}"),
@@ -118,6 +120,9 @@ def test_warnings_of_a_training(overrides: list[str], path: str, message: str) -
         ["compute={mixed_precision: fp32, dtype: fp32}"],  # as a settled recipe has them
         ["compute={device: cpu, offload: none, mixed_precision: auto}"],
         ["model.family=stable_diffusion_3", "scheduler={type: FlowMatchEulerDiscrete}"],
+        ["sampling.scheduler={type: DPMSolverMultistep, prediction_type: flow_prediction, use_flow_sigmas: true}"],
+        ["sampling.scheduler={type: UniPCMultistep, use_flow_sigmas: false, use_karras_sigmas: true}"],
+        ["sampling.scheduler={type: FlowMatchEulerDiscrete, shift_terminal: 0.1}", "sampling.num_inference_steps=2"],
         ["model.family=sdxl_refiner", "sampling.prompt_syntax=weighted"],
     ],
 )

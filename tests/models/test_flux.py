@@ -1,9 +1,12 @@
 """Flux draws what plain diffusers draws from the same folder, byte for byte."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 
+from runner.language.rules_flow import FLOW_SOLVERS
 from runner.models import toys
 from runner.models.flux import Flux
 from tests.models.drawing import (
@@ -22,11 +25,18 @@ from tests.models.drawing import (
 )
 
 SIZE = {"height": 64, "width": 64}
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 OPTIONS = [
     {"type": "FlowMatchEulerDiscrete"},
     {"type": "FlowMatchEulerDiscrete", "use_dynamic_shifting": False, "shift": 2.0},
     {"type": "FlowMatchEulerDiscrete", "use_exponential_sigmas": True},
     {"type": "FlowMatchEulerDiscrete", "stochastic_sampling": True},
+    {"type": "FlowMatchEulerDiscrete", "time_shift_type": "linear", "shift_terminal": 0.1},
+    {"type": "DPMSolverMultistep", **FLOW},
+    {"type": "DPMSolverMultistep", **FLOW, "algorithm_type": "sde-dpmsolver++", "final_sigmas_type": "sigma_min"},
+    {"type": "DPMSolverSinglestep", **FLOW},
+    {"type": "UniPCMultistep", **FLOW},
+    {"type": "UniPCMultistep", **FLOW, "use_dynamic_shifting": False, "flow_shift": 3.0},
 ]
 
 
@@ -75,11 +85,45 @@ def test_true_guidance(ours, plain):
 
 def test_a_model_without_guidance(tmp_path):
     toys.flux(tmp_path, guidance_embeds=False)
-    family = built(tmp_path)
-    assert_same(drawn(family, **SIZE), theirs(load(FluxPipeline, tmp_path), **SIZE))
+    family, plain = built(tmp_path), load(FluxPipeline, tmp_path)
+    assert_same(drawn(family, **SIZE), theirs(plain, **SIZE))
+    for section in (
+        {"type": "DPMSolverMultistep", **FLOW, "use_dynamic_shifting": True},
+        {"type": "UniPCMultistep", **FLOW, "flow_shift": 3.0},
+    ):
+        with scheduler(plain, section) as pipeline:
+            expected = theirs(pipeline, **SIZE)
+        assert_same(drawn(family, scheduler=section, **SIZE), expected)
     with torch.device("meta"):
         transformer = Flux.skeletons(family.facts)["transformer"]
         assert tuple(Flux.rehearse(transformer, family.facts, SIZE).shape) == (1, 16, 64)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"type": "DPMSolverMultistep"}, "use_flow_sigmas: true, use_dynamic_shifting: true}"),
+        ({"type": "UniPCMultistep"}, "use_flow_sigmas: true, flow_shift: 3.0}"),
+        ({"type": "DPMSolverSinglestep", **FLOW, "flow_shift": 3.0}, "only with use_dynamic_shifting: true"),
+        ({"type": "UniPCMultistep", **FLOW}, None),
+        ({"type": "DPMSolverMultistep", **FLOW, "use_dynamic_shifting": True}, None),
+    ],
+)
+def test_how_a_model_without_dynamic_shifting_is_shifted(tmp_path, section, words):
+    toys.flux(tmp_path, guidance_embeds=False)
+    facts = facts_of(tmp_path)
+    found = [problem.message for problem in Flux.problems(facts, settled(Flux, facts, scheduler=section, **SIZE))]
+    assert len(found) == (words is not None)
+    assert all(words in message for message in found)
+
+
+def test_a_linear_shift_is_not_of_every_solver(folder):
+    facts = facts_of(folder)
+    own = {**facts.configs["scheduler"], "time_shift_type": "linear"}
+    facts = replace(facts, configs={**facts.configs, "scheduler": own})
+    for name, count in (("DPMSolverMultistep", 1), ("DPMSolverSinglestep", 1), ("UniPCMultistep", 0)):
+        found = list(Flux.problems(facts, settled(Flux, facts, scheduler={"type": name, **FLOW}, **SIZE)))
+        assert [problem.key for problem in found] == ["scheduler.type"] * count
 
 
 def test_from_a_picture(folder, ours):
@@ -118,7 +162,17 @@ def test_its_own_values_are_the_pipelines(folder):
 @pytest.mark.parametrize(
     ("sampling", "key", "words"),
     [
-        ({"scheduler": {"type": "DPMSolverMultistep"}}, "scheduler.type", "write FlowMatchEulerDiscrete"),
+        ({"scheduler": {"type": "DEISMultistep"}}, "scheduler.type", "FlowMatchEulerDiscrete"),
+        (
+            {"scheduler": {"type": "UniPCMultistep"}},
+            "scheduler.type",
+            "prediction_type: flow_prediction, use_flow_sigmas: true, use_dynamic_shifting: true}",
+        ),
+        (
+            {"scheduler": {"type": "DPMSolverMultistep", **FLOW, "use_dynamic_shifting": False}},
+            "scheduler.use_dynamic_shifting",
+            "only with use_dynamic_shifting: true",
+        ),
         ({"height": 40}, "height", "multiples of 16: write 32"),
         ({"max_sequence_length": 513}, "max_sequence_length", "at most 512"),
     ],
@@ -128,6 +182,16 @@ def test_what_does_not_fit_is_found_before_drawing(folder, sampling, key, words)
     (found,) = Flux.problems(facts, settled(Flux, facts, **sampling))
     assert found.key == key
     assert words in found.message
+
+
+@pytest.mark.parametrize("name", sorted(FLOW_SOLVERS))
+def test_from_a_picture_its_own_scheduler_alone_draws(folder, tmp_path, name):
+    facts = facts_of(folder)
+    picture().save(tmp_path / "picture.png")
+    asked = {"scheduler": {"type": name, **FLOW}, "init_image": str(tmp_path / "picture.png"), **SIZE}
+    (found,) = Flux.problems(facts, settled(Flux, facts, **asked))
+    assert found.key == "scheduler.type"
+    assert found.message.endswith("with init_image use FlowMatchEulerDiscrete")
 
 
 def test_rehearsal(folder):

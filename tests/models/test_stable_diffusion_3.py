@@ -1,9 +1,11 @@
 """Stable Diffusion 3 draws what plain diffusers draws from the same folder, byte for byte."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline, StableDiffusion3Pipeline
 
+from runner.language.rules_flow import FLOW_SOLVERS
 from runner.models import toys
 from runner.models.stable_diffusion_3 import StableDiffusion3
 from tests.models.drawing import (
@@ -21,11 +23,20 @@ from tests.models.drawing import (
     theirs,
 )
 
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 OPTIONS = [
     {"type": "FlowMatchEulerDiscrete"},
     {"type": "FlowMatchEulerDiscrete", "shift": 1.0, "use_karras_sigmas": True},
     {"type": "FlowMatchEulerDiscrete", "use_dynamic_shifting": True},
     {"type": "FlowMatchEulerDiscrete", "stochastic_sampling": True},
+    {"type": "FlowMatchEulerDiscrete", "use_dynamic_shifting": True, "time_shift_type": "linear"},
+    {"type": "FlowMatchEulerDiscrete", "shift_terminal": 0.1},
+    {"type": "DPMSolverMultistep", **FLOW},
+    {"type": "DPMSolverMultistep", **FLOW, "flow_shift": 3.0},
+    {"type": "DPMSolverMultistep", **FLOW, "use_dynamic_shifting": True, "algorithm_type": "sde-dpmsolver++"},
+    {"type": "DPMSolverSinglestep", **FLOW, "flow_shift": 3.0},
+    {"type": "UniPCMultistep", **FLOW, "flow_shift": 3.0},
+    {"type": "UniPCMultistep", **FLOW, "use_dynamic_shifting": True},
 ]
 
 
@@ -53,6 +64,12 @@ def test_every_sampler(ours, plain, section):
         expected = theirs(pipeline)
     torch.manual_seed(0)
     assert_same(drawn(ours, scheduler=section), expected)
+
+
+def test_the_samplers_differ(ours):
+    sections = [{"type": name, **FLOW, "flow_shift": 3.0} for name in sorted(FLOW_SOLVERS)]
+    asked = [{"type": "FlowMatchEulerDiscrete"}, *sections, {**sections[0], "flow_shift": 1.0}]
+    assert len({np.asarray(drawn(ours, scheduler=section)[0]).tobytes() for section in asked}) == len(asked)
 
 
 def test_all_its_texts_and_options(ours, plain):
@@ -115,7 +132,22 @@ def test_its_own_values_are_the_pipelines(folder):
 @pytest.mark.parametrize(
     ("sampling", "key", "words"),
     [
-        ({"scheduler": {"type": "EulerDiscrete"}}, "scheduler.type", "write FlowMatchEulerDiscrete"),
+        ({"scheduler": {"type": "EulerDiscrete"}}, "scheduler.type", "UniPCMultistep"),
+        (
+            {"scheduler": {"type": "DPMSolverMultistep", "flow_shift": 2.0}},
+            "scheduler.type",
+            "{type: DPMSolverMultistep, prediction_type: flow_prediction, use_flow_sigmas: true, flow_shift: 3.0}",
+        ),
+        (
+            {"scheduler": {"type": "UniPCMultistep", "use_flow_sigmas": True}},
+            "scheduler.type",
+            "UniPCMultistep draws no stable_diffusion_3 model without its keys",
+        ),
+        (
+            {"scheduler": {"type": "UniPCMultistep", **FLOW, "predict_x0": False, "final_sigmas_type": "sigma_min"}},
+            "scheduler.type",
+            "UniPCMultistep cannot draw so",
+        ),
         ({"width": 72}, "width", "multiples of 16: write 64"),
         ({"clip_skip": 4}, "clip_skip", "at most 3"),
         ({"max_sequence_length": 600}, "max_sequence_length", "at most 512"),
@@ -126,6 +158,27 @@ def test_what_does_not_fit_is_found_before_drawing(folder, sampling, key, words)
     (found,) = StableDiffusion3.problems(facts, settled(StableDiffusion3, facts, **sampling))
     assert found.key == key
     assert words in found.message
+
+
+@pytest.mark.parametrize("name", sorted(FLOW_SOLVERS))
+@pytest.mark.parametrize("mask_image", [None, "mask.png"])
+def test_from_a_picture_its_own_scheduler_alone_draws(folder, tmp_path, name, mask_image):
+    facts = facts_of(folder)
+    picture().save(tmp_path / "picture.png")
+    asked = {"init_image": str(tmp_path / "picture.png"), "mask_image": mask_image}
+    section = {"type": name, **FLOW}
+    (found,) = StableDiffusion3.problems(facts, settled(StableDiffusion3, facts, scheduler=section, **asked))
+    assert found.key == "scheduler.type"
+    assert found.message.endswith("with init_image use FlowMatchEulerDiscrete")
+
+
+def test_a_shift_that_is_left_out_is_told(ours):
+    section = {"type": "UniPCMultistep", **FLOW}
+    (notice,) = ours.notices(ask(ours, scheduler=section))
+    assert notice.endswith("the model's own scheduler has shift: 3.0: flow_shift: 3.0 keeps it")
+    for more in ({"flow_shift": 1.0}, {"use_dynamic_shifting": True}):
+        assert ours.notices(ask(ours, scheduler={**section, **more})) == []
+    assert ours.notices(ask(ours, scheduler={"type": "FlowMatchEulerDiscrete"})) == []
 
 
 def test_rehearsal(folder):
