@@ -7,6 +7,8 @@ from typing import Any
 
 from runner.sampling.shots import seeds
 
+_UNSAID = {"type", "prediction_type", "use_flow_sigmas"}  # the last two say what kind of model it is
+
 
 def axes(sampling: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The labels of the rows and of the columns, in the order in which the pictures are drawn.
@@ -28,7 +30,7 @@ def axes(sampling: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 def _label(key: str, value: Any) -> str:
     if key == "scheduler":
-        options = [_option(name, inner) for name, inner in value.items() if name != "type"]
+        options = [_option(name, inner) for name, inner in value.items() if name not in _UNSAID]
         return ", ".join([value["type"], *options])
     return str(value) if isinstance(value, str) else _option(key, value)
 
