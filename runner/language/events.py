@@ -13,9 +13,9 @@ import yaml
 
 from runner.language.document import Document, Mark, Node, Source, Steps
 from runner.language.scalars import scalar
+from runner.language.syntax import MOST_LEVELS, TOO_DEEP
 from runner.shown import shown
 
-MOST_LEVELS = 64
 MOST_VALUES = 20_000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline; half characters
 _ODD_SPACE = re.compile(r"^[^\S ]+|[^\S ]+$")  # round a key; from a web page, say
@@ -89,7 +89,7 @@ class NodeReader:
         if isinstance(event, yaml.ScalarEvent):
             node = self.scalar(event, mark, path, key)
         elif level >= MOST_LEVELS:
-            self.document.report(mark, "nesting", f"nested more than {MOST_LEVELS} levels deep", path)
+            self.document.report(mark, "nesting", TOO_DEEP, path)
             raise Unreadable
         elif isinstance(event, yaml.MappingStartEvent):
             node = self.mapping(event, mark, path, key, level + 1)

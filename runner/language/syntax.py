@@ -8,6 +8,9 @@ from typing import Any
 from runner.language.document import Mark, Source
 from runner.shown import shown
 
+MOST_LEVELS = 64
+TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep"
+
 _GLUED = re.compile(r"^\s*(?:- +)?[A-Za-z_][\w-]*:[^\s:/\\]")  # 'batch_size:16'
 _OPENERS = {"flow sequence": ("[", "]"), "flow mapping": ("{", "}")}
 _SENTENCES = [
@@ -42,7 +45,8 @@ def complaint(source: Source, error: Any) -> tuple[Mark, str, str]:
         start = max(0, source.lines[line].rfind("\\", 0, at.column + 1))
         here = source.mark(line, start, line, max(at.column, start + 1) + 1)
     return (
-        _tab(source, line)
+        _nested(here, problem)
+        or _tab(source, line)
         or _tag(here, problem)
         or _special(here, problem)
         or _unclosed(source, error, context, problem)
@@ -50,6 +54,11 @@ def complaint(source: Source, error: Any) -> tuple[Mark, str, str]:
         or _indentation(source, line, at.column, problem)
         or (here, "syntax", next((s for part, s in _SENTENCES if part in problem), f"this is not YAML: {problem}"))
     )
+
+
+def _nested(here: Mark, problem: str) -> tuple[Mark, str, str] | None:
+    """PyYAML from 6.0.4 on counts levels too, and may come first."""
+    return (here, "nesting", TOO_DEEP) if "maximum nesting depth" in problem else None
 
 
 def _tab(source: Source, line: int) -> tuple[Mark, str, str] | None:
