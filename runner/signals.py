@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -12,6 +14,7 @@ from typing import Any
 from runner.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE = 2.0  # seconds in which Python should have seen a signal, if it is not inside one long operation
 
 
 class Stop:
@@ -29,12 +32,15 @@ class Stop:
         self.requested: int | None = None
         self._defer = False
         self._before: dict[int, Any] = {}
+        self._watch = _Watch()
 
     def __enter__(self) -> Stop:
         self._before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+        self._watch.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._watch.end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -60,9 +66,46 @@ class Stop:
             raise Interrupted(" ".join(filter(None, ["stopped", where])) + f": {self.again}", self.requested)
 
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
+        self._watch.heard.set()
         first, self.requested = self.requested is None, signum
         if self._defer and first:
             with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
                 os.write(2, b"\nstopping after this step; a second signal stops at once, without saving it\n")
             return
         self.check()
+
+
+class _Watch:
+    """Lets a second signal end the process while one long operation keeps Python from seeing the first.
+
+    A signal's number is written to a socket at once, whatever Python does; its handler waits for the operation's end.
+    """
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()  # Python's handler ran
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        signal.set_wakeup_fd(self._before)
+        self._over.set()
+        self._writer.close()
+        self._thread.join()
+        self._reader.close()
+
+    def _listen(self) -> None:
+        caught = 0
+        while numbers := self._reader.recv(1):
+            if numbers[0] not in _SIGNALS:
+                continue
+            caught += 1
+            if caught == 1 and not self.heard.wait(_PATIENCE):
+                os.write(2, b"\nthe step under way is a long one; a second signal ends the run at once\n")
+            elif caught > 1 and not self._over.wait(_PATIENCE):
+                os._exit(128 + numbers[0])  # as after a crash: what was written whole is kept

@@ -63,8 +63,12 @@ class Given:
             DataError: there is none.
         """
         written = _at(self.values, path)
-        found = (self.recipe.folder_of(path) / Path(written).expanduser()).resolve()
-        if not found.is_file():
+        try:
+            found = (self.recipe.folder_of(path) / Path(written).expanduser()).resolve()
+            there = found.is_file()
+        except (OSError, RuntimeError):  # a name that is too long, a circle of links, a ~user that is nobody
+            found, there = Path(written), False
+        if not there:
             raise DataError(f"{dotted(path)}: {shown(found)} is not there or no file: correct the path")
         return found
 
