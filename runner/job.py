@@ -48,11 +48,13 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
 
 
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
-    from runner.plan import plan, render
+    from runner.plan import plan, render, shortage
     from runner.settle import settle
 
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
     planned = plan(settled)
+    if (short := shortage(planned, settled.values)) is not None:
+        progress.warn(short)
     if arguments.dry_run:
         text = json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned)
         print(text)

@@ -200,6 +200,17 @@ def test_a_dry_run_names_the_files_and_writes_nothing(write, here, capsys):
     assert planned["drawing"]["memory"]["weights"] == 4 * planned["parameters"]
 
 
+def test_a_plan_that_does_not_fit_the_memory_is_said_before_it_begins(write, capsys):
+    write("prompts: [a], height: 16384, width: 16384, num_images: 64, batch_size: 64")
+    assert recipe("run", "draw.yaml", "--dry-run") == 0
+    err = capsys.readouterr().err
+    assert re.search(r"warning: drawing is planned to take [\d.,]+ GiB of memory and [\d.]+ GiB are free", err)
+    assert "sampling.batch_size=32, compute.dtype=bf16" in err
+    write(f"prompts: [a], {SMALL}")
+    assert recipe("run", "draw.yaml", "--dry-run") == 0
+    assert "planned" not in capsys.readouterr().err
+
+
 def test_the_safety_checker_is_as_the_model_ships_it_unless_said_otherwise(write, capsys):
     run = write(f"prompts: [a], {SMALL}", "checked")
     assert recipe("run", "draw.yaml") == 0

@@ -2,5 +2,6 @@
 
 from runner.plan.numbers import Plan, plan
 from runner.plan.render import render
+from runner.plan.room import shortage
 
-__all__ = ["Plan", "plan", "render"]
+__all__ = ["Plan", "plan", "render", "shortage"]

@@ -35,13 +35,14 @@ def guarded(values: dict[str, Any]) -> Iterator[None]:
 def _sentence(values: dict[str, Any]) -> str:
     device = values["compute"]["device"]
     where = "the machine" if device == "cpu" else f"the device ({device})"
-    mends = list(_mends(values))
-    if not mends:
+    changes = list(mends(values))
+    if not changes:
         return f"{where} is out of memory, and every key that saves some is set: draw on a larger one"
-    return f"{where} is out of memory; what was drawn is kept. Change, the most effective first: {', '.join(mends)}"
+    return f"{where} is out of memory; what was drawn is kept. Change, the most effective first: {', '.join(changes)}"
 
 
-def _mends(values: dict[str, Any]) -> Iterator[str]:
+def mends(values: dict[str, Any]) -> Iterator[str]:
+    """What to write on the command line so that drawing takes less memory, the most effective first."""
     sampling, compute = values["sampling"], values["compute"]
     if sampling["batch_size"] > 1:
         yield f"sampling.batch_size={sampling['batch_size'] // 2}"
