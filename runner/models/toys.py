@@ -134,9 +134,11 @@ def flux(folder: Path, *, seed: int = 0, guidance_embeds: bool = True, tokenizer
     ).save_pretrained(folder)
 
 
-def vae(folder: Path, *, seed: int = 7) -> None:
-    """Saves another VAE for the toys of Stable Diffusion and SDXL."""
-    parts.vae(seed).save_pretrained(folder)
+def vae(folder: Path, *, family: str = "stable_diffusion", seed: int = 7) -> None:
+    """Saves another VAE for a toy of this family."""
+    shifts = {"stable_diffusion_3": 0.06, "flux": 0.1}
+    wide = {"latent_channels": 16, "shift_factor": shifts[family], **_NO_QUANT} if family in shifts else {}
+    parts.vae(seed, **wide).save_pretrained(folder)
 
 
 def lora(path: Path, pipeline: Path, *, rank: int = 4, seed: int = 9) -> None:
@@ -157,7 +159,7 @@ def lora(path: Path, pipeline: Path, *, rank: int = 4, seed: int = 9) -> None:
 def embedding(path: Path, *, family: str = "stable_diffusion", vectors: int = 2, seed: int = 8) -> None:
     """Saves an embedding of so many vectors, laid out as EasyNegative is, or, for SDXL, with a table per encoder."""
     noise = torch.Generator().manual_seed(seed)
-    widths = {"emb_params": parts.WIDTH}
+    widths = {"emb_params": parts.WIDTH_2 if family == "sdxl_refiner" else parts.WIDTH}
     if family == "stable_diffusion_xl":
         widths = {"clip_l": parts.WIDTH, "clip_g": parts.WIDTH_2}
     save_file({key: torch.randn(vectors, width, generator=noise) for key, width in widths.items()}, path)
