@@ -119,3 +119,18 @@ def test_a_pickle_with_code_in_it_runs_nothing(model, here, capsys):
 def test_an_id_that_is_no_model(model, here, capsys, name):
     assert main(["run", "draw.yaml", f"model.id=./{name}"]) == 4
     assert name in capsys.readouterr().err
+
+
+def test_a_lora_of_another_family_is_one_sentence_and_nothing_else(model, here, capfd):
+    toys.stable_diffusion_xl(here / "xl")
+    toys.lora(here / "xl.safetensors", here / "xl")
+    whole = load_file(here / "xl.safetensors")
+    save_file({key: tensor for key, tensor in whole.items() if key.startswith("unet")}, here / "unet.safetensors")
+    for name, why in (
+        ("xl", "was made for a model with a text_encoder_2, and this one has none"),
+        ("unet", "was made for text 80 wide and this model's is 32 wide"),
+    ):
+        capfd.readouterr()
+        assert main(["run", "draw.yaml", "--quiet", f"model.loras=[{{id: ./{name}.safetensors}}]"]) == 4
+        path = here / f"{name}.safetensors"
+        assert capfd.readouterr().err == f"recipe: {path} {why}: take one made for stable_diffusion\n"

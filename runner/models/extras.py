@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import torch
 from diffusers.loaders import TextualInversionLoaderMixin
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AddedToken
 
 from runner.errors import ModelError, Refused
 from runner.models.family import Extra, Facts
 from runner.models.files import Files
-from runner.models.weights import check_finite, read_header
+from runner.models.lora import lay_lora
+from runner.models.weights import check_finite, read_header, read_tensors
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
 _ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 """SDXL's embeddings name the text encoder that a table belongs to."""
-
-_LAYER = re.compile(r"[._](lora_A|lora_B|down|up)\.weight$")
 
 
 def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
@@ -53,24 +48,12 @@ def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> None:
     """
     for extra in facts.embeddings:
         path = extra.files.fetch([extra.name], progress) / extra.name
-        _lay_embedding(pipeline, extra, _tensors(path, extra), facts.family)
+        _lay_embedding(pipeline, extra, read_tensors(extra.files, extra.name, path), facts.family)
     names = [f"lora_{i}" for i in range(len(facts.loras))]
     for name, extra in zip(names, facts.loras, strict=True):
-        _lay_lora(pipeline, extra, extra.files.fetch([extra.name], progress) / extra.name, name)
+        lay_lora(pipeline, extra, extra.files.fetch([extra.name], progress) / extra.name, name, facts.family)
     if names:
         pipeline.set_adapters(names, [extra.weight for extra in facts.loras])
-
-
-def _tensors(path: Path, extra: Extra) -> Any:
-    """What an embedding's file holds."""
-    title = extra.files.title(extra.name)
-    if extra.name.endswith(".safetensors"):
-        read_header(extra.files, extra.name)
-        return load_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a pickle of anything else than tensors, or a damaged one
-        raise ModelError(f"{title} cannot be read with weights_only ({shown(type(error).__name__)})") from None
 
 
 def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> None:
@@ -80,11 +63,16 @@ def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> None:
     found, named = _tables(held, title)
     token = extra.token or named or PurePosixPath(extra.name).name.rpartition(".")[0]
     encoders = [name for name in _ENCODERS.values() if getattr(pipeline, name, None) is not None]
-    if len(found) == 1 and len(encoders) == 1:
-        found = {encoders[0]: next(iter(found.values()))}
+    if found.keys() == {"text_encoder"} and len(encoders) == 1:
+        found = {encoders[0]: found["text_encoder"]}
+    surplus = sorted(found.keys() - set(encoders))
+    if surplus:
+        raise ModelError(
+            f"{title} has vectors for {surplus[0]} too, which a {family} model has not: take one made for {family}"
+        )
     for encoder in encoders:
         if encoder not in found:
-            raise ModelError(f"{title} has no vectors for {encoder}: it was made for another family than {family}")
+            raise ModelError(f"{title} has no vectors for {encoder}: take one made for {family}")
         _lay_table(pipeline, encoder, token, found[encoder], title)
 
 
@@ -100,7 +88,7 @@ def _tables(held: Any, title: str) -> tuple[dict[str, Tensor], str | None]:
         held = {"emb_params": held.get("*") if isinstance(held, Mapping) else None}
     if isinstance(held, Tensor):
         held = {"emb_params": held}
-    if isinstance(held, Mapping) and held.keys() == _ENCODERS.keys():
+    if isinstance(held, Mapping) and held and held.keys() <= _ENCODERS.keys():
         found = {_ENCODERS[key]: value for key, value in held.items()}
     elif isinstance(held, Mapping) and len(held) == 1:
         key, value = next(iter(held.items()))
@@ -135,43 +123,3 @@ def _as_written(tokenizer: Any, names: list[str]) -> None:
     silently takes the first of its vectors alone.
     """
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
-
-
-def _lay_lora(pipeline: Any, extra: Extra, path: Path, name: str) -> None:
-    """diffusers loads what fits and only logs the rest: what it took is counted."""
-    title = extra.files.title(extra.name)
-    given: dict[str, Any] = {}
-    source: Any = path.parent
-    if extra.name.endswith(".safetensors"):
-        read_header(extra.files, extra.name)
-        given = {"weight_name": path.name, "use_safetensors": True, "local_files_only": True}
-    else:
-        source = _tensors(path, extra)
-    unet = getattr(pipeline, "unet", None)
-    try:
-        read: Any = pipeline.lora_state_dict(source, unet_config=unet.config if unet is not None else None, **given)
-        held: dict[str, Tensor] = read[0] if isinstance(read, tuple) else read
-        check_finite(held.items(), title)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several LoRAs are meant
-            pipeline.load_lora_weights(source, adapter_name=name, **given)
-    except ModelError:
-        raise
-    except Exception as error:  # diffusers and peft raise many kinds on keys and shapes that do not fit
-        reason = shown(" ".join(str(error).split())[:200])
-        raise ModelError(f"{title} is no LoRA for this model ({reason}): take one that was trained on it") from None
-    wanted = [key for key in held if _LAYER.search(key)]
-    places = [
-        tensor
-        for part in pipeline.components.values()
-        if isinstance(part, torch.nn.Module)
-        for key, tensor in part.named_parameters()
-        if f".{name}." in key
-    ]
-    taken = sum(not tensor.is_meta for tensor in places)
-    if taken < max(len(wanted), len(places), 1):
-        first = next(iter(wanted or held), "nothing")
-        raise ModelError(
-            f"{title} does not fit this model: of its {len(wanted)} matrices {taken} fill the {len(places)} places "
-            f"in it (it begins with {shown(first)}); take one that was trained on this family"
-        )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from runner.errors import ModelError, Refused
@@ -98,6 +100,25 @@ def _tensor(value: dict[str, Any]) -> tuple[Shape, int]:
     if min(shape, default=0) < 0 or math.prod(shape) * _BITS[value["dtype"]] != 8 * (end - begin):
         raise ValueError(value)
     return Shape(value["dtype"], shape), end
+
+
+def read_tensors(files: Files, name: str, path: Path) -> Any:
+    """What an embedding's or LoRA's file holds; a pickle is read as plain data.
+
+    Args:
+        path: where the file lies.
+
+    Raises:
+        ModelError: it is damaged, or a pickle of more than tensors.
+    """
+    if name.endswith(".safetensors"):
+        read_header(files, name)
+        return load_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle of anything else than tensors, or a damaged one
+        title, kind = files.title(name), shown(type(error).__name__)
+        raise ModelError(f"{title} cannot be read with weights_only ({kind}): take a .safetensors file") from None
 
 
 def check_shapes(model: nn.Module, held: dict[str, Shape], title: str) -> None:
