@@ -1,5 +1,6 @@
 """Drawing with models that exist, by the command: what is drawn, what is kept, what is said."""
 
+import gc
 import inspect
 import json
 import re
@@ -14,12 +15,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from diffusers import StableDiffusionXLImg2ImgPipeline as Refiner
 from PIL import Image
 
 from runner.cli import main
 from runner.models import toys
+from runner.models.sdxl_refiner import SDXLRefiner
 from runner.outputs import png
 
 SMALL = "num_inference_steps: 3, height: 32, width: 32"
@@ -130,6 +138,23 @@ def test_the_refiner_ends_what_the_base_began(write, models, capsys):
     assert len(drawn(run)) == 2
     said = capsys.readouterr().err
     assert said.index("Sampling") < said.index("Refining")
+
+
+def test_the_base_is_freed_before_the_refiner_is_loaded(write, models, monkeypatch):
+    alive = []
+    build = SDXLRefiner.build.__func__
+
+    def counted(cls, *arguments, **options):
+        held = (thing for thing in gc.get_objects() if isinstance(thing, UNet2DConditionModel))
+        alive.append([unet for unet in held if unet.device.type != "meta"])
+        return build(cls, *arguments, **options)
+
+    monkeypatch.setattr(SDXLRefiner, "build", classmethod(counted))
+    write(f"prompts: [a], refiner: {{id: {models / 'sdxl_refiner'}}}, {SMALL}", "stable_diffusion_xl")
+    gc.collect()
+    before = sum(isinstance(thing, UNet2DConditionModel) for thing in gc.get_objects())
+    assert recipe("run", "draw.yaml") == 0
+    assert len(alive[0]) <= before  # those of other tests
 
 
 def test_a_matrix_is_drawn_and_laid_out(write):
