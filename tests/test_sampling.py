@@ -104,6 +104,7 @@ def test_a_run_is_repeated_from_its_folder_and_its_pictures(write, models, capsy
     settled = (run / "settled.yaml").read_text()
     assert "auto" not in settled
     assert "guidance_scale: 7.5" in settled
+    assert "type: PNDM" in settled
     assert recipe("run", str(run)) == 0
     again = run.parent / "002"
     for path in run.glob("samples/*.png"):
@@ -115,6 +116,7 @@ def test_a_run_is_repeated_from_its_folder_and_its_pictures(write, models, capsy
     assert texts["seed"] == "5"
     assert texts["parameters"].startswith("a red flower\nNegative prompt: cat\nSteps: 3, ")
     assert "Seed: 5, Size: 32x32" in texts["parameters"]
+    assert "Sampler: PLMS" in texts["parameters"]
     assert str(models / "stable_diffusion") in texts["recipe"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner.errors import ModelError
+from runner.language import schemas
 from runner.language.document import Steps
 from runner.language.problems import Problem, RecipeProblems
 from runner.language.recipe import Recipe
@@ -30,9 +31,9 @@ def settle_sampling(given: Given, model: Facts) -> Facts | None:
         RecipeProblems: keys that mean nothing to this family.
         DataError: a prompt file or a picture is not there.
     """
-    values, section = given.values, given.values["sampling"]
-    family = family_class(model.family)
-    _take_root_scheduler(values)
+    values, family = given.values, family_class(model.family)
+    _settle_scheduler(values, model)
+    section = values["sampling"]
     foreign = list(_foreign(given.recipe, section, model))
     if foreign:
         raise RecipeProblems(foreign)
@@ -51,11 +52,18 @@ def settle_sampling(given: Given, model: Facts) -> Facts | None:
     return _refiner(given) if section.get("refiner") else None
 
 
-def _take_root_scheduler(values: dict[str, Any]) -> None:
-    """For a recipe that only samples the `scheduler` section is the sampler."""
-    if values["model"]["type"] == "pretrained" and "training" not in values and "scheduler" in values:
-        values["sampling"].setdefault("scheduler", values["scheduler"])
-        del values["scheduler"]
+def _settle_scheduler(values: dict[str, Any], model: Facts) -> None:
+    """sampling.scheduler: as written, else the `scheduler` of a recipe that only samples, else the model's own."""
+    if values["model"]["type"] != "pretrained" or "training" in values:
+        return
+    sampling = values["sampling"]
+    if "scheduler" in values:
+        sampling = {"scheduler": values.pop("scheduler")} | sampling
+    elif "refiner" not in sampling:  # which has one of its own
+        own = model.configs["scheduler"]["_class_name"].removesuffix("Scheduler")
+        sampling = {"scheduler": {"type": own}} | sampling
+    order = schemas.read("sampling/pretrained.json")["properties"]
+    values["sampling"] = {key: sampling[key] for key in order if key in sampling}
 
 
 def _foreign(recipe: Recipe, section: dict[str, Any], model: Facts) -> Iterator[Problem]:
