@@ -134,3 +134,21 @@ def test_a_lora_of_another_family_is_one_sentence_and_nothing_else(model, here, 
         assert main(["run", "draw.yaml", "--quiet", f"model.loras=[{{id: ./{name}.safetensors}}]"]) == 4
         path = here / f"{name}.safetensors"
         assert capfd.readouterr().err == f"recipe: {path} {why}: take one made for stable_diffusion\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"model.id={500 * 'x'}/y",
+        f"model.id=./{300 * 'x'}",
+        f"model.vae={{id: {300 * 'x'}}}",
+        f"model.vae={{id: ./{300 * 'x'}}}",
+        f"model.embeddings=[{{id: {300 * 'x'}.safetensors}}]",
+        f"model.loras=[{{id: ./{300 * 'x'}.safetensors}}]",
+    ],
+)
+def test_a_name_longer_than_any_file_s_is_one_sentence(model, capsys, given):
+    assert main(["run", "draw.yaml", "--quiet", given]) == 4
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"correct {given.partition('=')[0]}" in err

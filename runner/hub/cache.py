@@ -9,6 +9,8 @@ from huggingface_hub.file_download import repo_folder_name
 
 from runner.hub.faults import Asked
 
+_LONGEST = 255  # letters of a revision: longer than any file's name
+
 
 def storage(id: str) -> Path:
     """The folder of a model in the cache, with its blobs, refs and snapshots; it may not be there."""
@@ -22,7 +24,7 @@ def snapshot(asked: Asked) -> Path | None:
     """
     folder = storage(asked.id)
     revision = asked.revision or constants.DEFAULT_REVISION
-    if ".." in revision.split("/"):
+    if ".." in revision.split("/") or len(revision) > _LONGEST:
         return None
     found = folder / "snapshots" / revision
     if not found.is_dir():

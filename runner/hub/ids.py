@@ -32,7 +32,10 @@ def as_path(id: str, folder: Path) -> Path | None:
     if ".." in re.split(r"[/\\]", id):
         raise Refused(f"'{shown(id)}' is not allowed: '..' may only stand at the start of a path")
     path = folder.absolute() / id
-    return path if id and path.exists() else None
+    try:
+        return path if id and path.exists() else None
+    except OSError:  # a name longer than any file's
+        return None
 
 
 def is_hub_id(id: str) -> bool:

@@ -64,8 +64,11 @@ class Files(ABC):
             raise ModelError(f"{self.title(name)} is over {_LARGEST_JSON:,} bytes: too large to describe a model")
         try:
             return json.loads(self.start(name, _LARGEST_JSON))
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{self.title(name)} is no readable JSON ({shown(error)}): get the file again") from None
+        except json.JSONDecodeError as error:
+            at = f" from line {error.lineno}, letter {error.colno} on"
+        except (ValueError, RecursionError):  # bytes that are no text, nesting without an end
+            at = ""
+        raise ModelError(f"{self.title(name)} is no readable JSON{at}: get the file again")
 
     def title(self, name: str) -> str:
         """What sentences call a file."""
@@ -172,34 +175,39 @@ def open_files(
         EnvironmentFault: the hub cannot be asked; offline: it is not on this machine.
         Refused: a URL, or a path that leaves.
     """
-    below = subfolder or ""
-    if ".." in Path(below).parts or Path(below).is_absolute() or "\0" in below or "\\" in below:
-        raise Refused(
-            f"'{shown(below)}' is not allowed: {key.removesuffix('id')}subfolder is a folder inside the model"
-        )
-    below = Path(below).as_posix() if below else ""
-    path = as_path(id, base)
-    if path is None:
-        if not is_hub_id(id):
-            raise ModelError(
-                f"'{shown(id)}' is neither there as a path nor an id of the hub (owner/name): correct {key}"
-            )
-        from runner.models.repository import Repository  # it builds on this file
-
-        files: Files = Repository(id, key=key, revision=revision, subfolder=below, offline=offline)
-        if below and not files.sizes:
-            raise ModelError(
-                f"model {shown(id)} has no folder {shown(below)}: correct {key.removesuffix('id')}subfolder"
-            )
-        return files
+    below, path = _below(subfolder, key), as_path(id, base)
     try:
+        if path is None:
+            return _on_hub(id, below, key, revision, offline)
         if (path / below).is_dir():
             return Folder(path / below)
         if path.is_file():
             return Single(path)
     except OSError as error:
-        raise ModelError(f"{shown(path)} cannot be read ({shown(error.strerror)}): correct {key}") from None
+        where = shown(id if path is None else path)
+        raise ModelError(f"{where} cannot be read ({shown(error.strerror)}): correct {key}") from None
     raise ModelError(f"{shown(path / below)} is not there: correct {key}")
+
+
+def _below(subfolder: str | None, key: str) -> str:
+    """The folder below the root, '' for the root itself."""
+    below = subfolder or ""
+    if ".." in Path(below).parts or Path(below).is_absolute() or "\0" in below or "\\" in below:
+        raise Refused(
+            f"'{shown(below)}' is not allowed: {key.removesuffix('id')}subfolder is a folder inside the model"
+        )
+    return Path(below).as_posix() if below else ""
+
+
+def _on_hub(id: str, below: str, key: str, revision: str | None, offline: bool) -> Files:
+    if not is_hub_id(id):
+        raise ModelError(f"'{shown(id)}' is neither there as a path nor an id of the hub (owner/name): correct {key}")
+    from runner.models.repository import Repository  # it builds on this file
+
+    files = Repository(id, key=key, revision=revision, subfolder=below, offline=offline)
+    if below and not files.sizes:
+        raise ModelError(f"model {shown(id)} has no folder {shown(below)}: correct {key.removesuffix('id')}subfolder")
+    return files
 
 
 def missing(files: Files, names: Sequence[str]) -> dict[str, int | None]:

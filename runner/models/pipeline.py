@@ -17,9 +17,9 @@ from runner.models.described import OPTIONS, T5_TOKENIZER, Described
 from runner.models.extras import lay_on
 from runner.models.family import DTYPES, Drawn, Facts, Request
 from runner.models.fitting import LONGEST, set_timesteps
+from runner.models.load_single import load_single
 from runner.models.notices import cut_off, stretched
 from runner.models.parts import load_part
-from runner.models.single_file import load_single
 from runner.prompts.weighted import Encoder, encode
 
 if TYPE_CHECKING:

@@ -1,26 +1,20 @@
-"""A model in one checkpoint file: what it is, which configuration describes it, and its loading by diffusers."""
+"""A model in one checkpoint file: what it is, and which configuration describes it."""
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
 from diffusers.loaders import single_file_utils as known
-from torch import nn
 
 from runner.errors import EnvironmentFault, ModelError, RecipeError, Refused
-from runner.models.classes import skeleton
-from runner.models.family import Facts, Part
+from runner.models.family import Part
 from runner.models.files import Files, open_files
 from runner.models.index import INDEX
-from runner.models.parts import fetch_parts, load_part
-from runner.models.quiet import quiet
-from runner.models.weights import check_finite, check_pickle, read_header
+from runner.models.weights import check_pickle, read_header
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -31,14 +25,13 @@ _TYPES = {
     *("sd3", "sd35_medium", "sd35_large", "flux-dev", "flux-schnell"),
 }
 _KEYS = known.CHECKPOINT_KEY_NAMES
-_UNET = "model.diffusion_model."
+UNET = "model.diffusion_model."
 _CLIP = {
     "text_encoder": ("clip", "open_clip", "clip_sdxl", "clip_sd3"),
     "text_encoder_2": ("open_clip_sdxl", "open_clip_sdxl_refiner", "open_clip_sd3"),
 }
 _T5 = "text_encoders.t5xxl.transformer.shared.weight"
 _PICKLES = (".ckpt", ".pt", ".bin", ".pth")
-_UNUSED = ("model_ema.", "loss.")  # of training, in no pipeline
 
 
 class Checkpoint(Files):
@@ -92,74 +85,25 @@ def open_checkpoint(files: Files, name: str, config: Files | None, *, offline: b
         Refused: it is a pickle and those are not allowed.
     """
     if name not in files.sizes:
-        raise files.lacks(name)
+        raise _no_file(files, name)
     title = files.title(name)
-    shapes = _shapes(files, name, allow_pickle)
+    shapes = shapes_of(files, name, allow_pickle)
     _check_known(shapes, title)
     if config is None:
         config = _default_config(shapes, title, offline=offline)
     return Checkpoint(Part("", files, "", (name,)), shapes, config)
 
 
-def load_single(facts: Facts, progress: Progress, *, dtype: torch.dtype) -> dict[str, Any]:
-    """Every part of a model whose `facts.checkpoint` holds its weights, as diffusers' `from_single_file` loads them.
-
-    Raises:
-        ModelError: the checkpoint does not fit its configuration, lacks tensors, or holds NaN.
-        EnvironmentFault: the hub, the disk.
-    """
-    assert facts.checkpoint is not None
-    (name,), files = facts.checkpoint.names, facts.checkpoint.files
-    title = files.title(name)
-    path = files.fetch([name], progress) / name
-    shapes = _shapes(files, name, allow_pickle=True)  # whether it may be one was asked when it was opened
-    own = {
-        part: there
-        for part, there in facts.parts.items()
-        if isinstance(there.files, Checkpoint) and part in there.files.held
-    }
-    _check_numbers(own, facts, shapes, title)
-    others = {part: there for part, there in facts.parts.items() if part not in own}
-    roots = fetch_parts(facts.parts, progress)
-    parts = {part: load_part(there, roots[part], dtype=dtype) for part, there in others.items()}
-    root = next(roots[part] for part in own)
-    pipeline = _from_single_file(facts, path, root, parts, own, dtype, title)
-    for part in own:
-        parts[part] = _whole(getattr(pipeline, part), title)
-    return parts
+def _no_file(files: Files, name: str) -> RecipeError:
+    fault = files.lacks(name)
+    if not isinstance(fault, ModelError):
+        return fault
+    there = sorted(file for file in files.sizes if "/" not in file and file.endswith(".safetensors"))
+    held = f"; it has {', '.join(map(shown, there[:4]))}{' …' if len(there) > 4 else ''}" if there else ""
+    return ModelError(f"{shown(files.origin)} has no file {shown(name)}: correct model.file{held}")
 
 
-def _from_single_file(
-    facts: Facts, path: Path, root: Path, parts: dict[str, Any], own: Mapping[str, Part], dtype: torch.dtype, title: str
-) -> Any:
-    quiet()
-    cls = getattr(diffusers, facts.pipeline)
-    absent = {part: None for part in cls._get_signature_types() if part not in parts and part not in own}
-    options = {"config": str(root), "dtype": dtype, "local_files_only": True}
-    try:
-        return cls.from_single_file(str(path), **options, **parts, **absent)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except KeyError as error:
-        raise ModelError(f"{title} lacks the tensor {shown(error.args[0])}: get the file again") from error
-    except Exception as error:  # nearly anything is raised on tensors that do not fit
-        reason = shown(str(error).strip().split("\n")[0])
-        raise ModelError(f"{title} does not fit {shown(root)} ({reason}): correct model.config") from error
-
-
-def _whole(model: nn.Module, title: str) -> nn.Module:
-    """A part that has all its weights."""
-    tensors = model.state_dict()
-    empty = [key for key, tensor in tensors.items() if tensor.is_meta]
-    if empty:
-        raise ModelError(
-            f"{title} does not fit its configuration: it lacks {shown(empty[0])} of {type(model).__name__}"
-        )
-    check_finite(tensors.items(), title)
-    return model
-
-
-def _shapes(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
+def shapes_of(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
     """The checkpoint's tensors, or what stands for them: all have a `shape`."""
     if name.endswith(".safetensors"):
         return read_header(files, name)
@@ -171,11 +115,10 @@ def _shapes(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
         raise ModelError(f"{title} is a pickle that is not on this machine: download it and give its path")
     try:
         found = torch.load(path, map_location="meta", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = shown(str(error).strip().split("\n")[0])
-        raise Refused(f"{title} holds more than weights ({reason}): take a .safetensors file") from None
+    except pickle.UnpicklingError:
+        raise Refused(f"{title} holds more than weights: take the model's .safetensors file") from None
     except Exception as error:
-        raise ModelError(f"{title} is damaged ({shown(error)}): get the file again") from None
+        raise ModelError(f"{title} is damaged ({type(error).__name__}): get the file again") from None
     while isinstance(found, dict) and "state_dict" in found:
         found = found["state_dict"]
     if not isinstance(found, dict):
@@ -214,7 +157,7 @@ def _held(shapes: Mapping[str, Any]) -> Iterator[str]:
     """The parts whose weights a checkpoint holds, by diffusers' names."""
     if any(key in shapes for names in (_KEYS["sd3"], _KEYS["flux"]) for key in names):
         yield "transformer"
-    elif any(key.startswith(_UNET) for key in shapes):
+    elif any(key.startswith(UNET) for key in shapes):
         yield "unet"
     if any(key.startswith(tuple(known.LDM_VAE_KEYS)) for key in shapes):
         yield "vae"
@@ -223,26 +166,3 @@ def _held(shapes: Mapping[str, Any]) -> Iterator[str]:
             yield part
     if _T5 in shapes:
         yield "text_encoder_2" if any(key in shapes for key in _KEYS["flux"]) else "text_encoder_3"
-
-
-def _check_numbers(own: Mapping[str, Part], facts: Facts, shapes: Mapping[str, Any], title: str) -> None:
-    """Compare how many numbers the denoiser and the VAE have with what the checkpoint holds for them.
-
-    diffusers drops tensors that it does not know without a word; LDM's and its own layout hold the same numbers.
-    """
-    bare = not any(key.startswith(_UNET) for key in shapes)  # Flux as published: nothing but a denoiser
-    denoiser = ("",) if bare else (_UNET,)
-    for part, begins in (("unet", denoiser), ("transformer", denoiser), ("vae", tuple(known.LDM_VAE_KEYS))):
-        if part not in own:
-            continue
-        wanted = sum(tensor.numel() for tensor in skeleton(own[part].cls, facts.configs[part]).state_dict().values())
-        found = sum(math.prod(shapes[key].shape) for key in shapes if _is_of(key, begins))
-        if found != wanted:
-            raise ModelError(
-                f"{title} does not fit its configuration: its {part} holds {found:,} numbers where "
-                f"{shown(own[part].files.origin)} describes {wanted:,}: correct model.config"
-            )
-
-
-def _is_of(key: str, begins: tuple[str, ...]) -> bool:
-    return any(key.startswith(begin) and not key.removeprefix(begin).startswith(_UNUSED) for begin in begins)

@@ -27,8 +27,9 @@ def loaded(files: Any, name: str | None, offline: bool) -> dict[str, Any]:
 
     from runner.models.family import Facts
     from runner.models.index import family_of, read_index
+    from runner.models.load_single import load_single
     from runner.models.parts import find_part, load_part
-    from runner.models.single_file import load_single, open_checkpoint
+    from runner.models.single_file import open_checkpoint
 
     if name:
         files = open_checkpoint(files, name, None, offline=offline, allow_pickle=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import ModelError, Refused
+from runner.errors import EnvironmentFault, ModelError, Refused
 from runner.models.files import Folder, Single, missing, open_files
 from tests.data.conftest import Remembers
 
@@ -104,6 +104,11 @@ def test_links_in_a_circle_are_no_files(folder):
             "'../up' is not allowed: model.subfolder is a folder inside the model",
         ),
         ("me/x", {"subfolder": "/etc"}, Refused, "'/etc' is not allowed"),
+        (500 * "x" + "/y", {}, ModelError, "is neither there as a path nor an id of the hub (owner/name): correct"),
+        (300 * "x" + ".safetensors", {}, ModelError, "is neither there as a path nor an id of the hub (owner/name)"),
+        ("./" + 300 * "x", {}, ModelError, "x is not there: correct model.id"),
+        ("me/x", {"subfolder": 300 * "x", "offline": True}, EnvironmentFault, "me/x is not on this machine"),
+        ("me/x", {"revision": 300 * "x", "offline": True}, EnvironmentFault, "is not on this machine at revision"),
     ],
 )
 def test_an_id_that_means_nothing_is_said(id, options, error, text):
@@ -117,10 +122,13 @@ def test_a_subfolder_that_is_not_there(folder):
         opened(folder, subfolder="vae")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "<!DOCTYPE html>"])
-def test_what_is_no_json_is_said(folder, text):
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("", " from line 1, letter 1 on"), ('{\n "a":', r" from line 2, letter \d+ on"), ("[" * 100_000, "")],
+)
+def test_what_is_no_json_is_said(folder, text, place):
     (folder / "model_index.json").write_text(text)
-    with pytest.raises(ModelError, match=r"model_index.json is no readable JSON \("):
+    with pytest.raises(ModelError, match=rf"model_index.json is no readable JSON{place}: get the file again$"):
         opened(folder).json("model_index.json")
 
 

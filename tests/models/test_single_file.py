@@ -13,8 +13,9 @@ from runner.models import toys
 from runner.models.family import Facts
 from runner.models.files import open_files
 from runner.models.index import family_of, read_index
+from runner.models.load_single import load_single
 from runner.models.parts import find_part
-from runner.models.single_file import load_single, open_checkpoint
+from runner.models.single_file import open_checkpoint
 from tests.data.conftest import Remembers
 from tests.single_file_maker import checkpoint, write_checkpoint
 
@@ -243,7 +244,7 @@ class Harm:
 
 def test_an_allowed_pickle_runs_no_code(tmp_path):
     torch.save({"x": Harm(tmp_path / "ran")}, tmp_path / "evil.ckpt")
-    with pytest.raises(Refused, match=r"evil\.ckpt holds more than weights \(Weights only load failed"):
+    with pytest.raises(Refused, match=r"evil\.ckpt holds more than weights: take the model's \.safe"):
         opened(tmp_path / "evil.ckpt", allow_pickle=True)
     assert not (tmp_path / "ran").exists()
 
@@ -254,3 +255,11 @@ def test_the_index_of_a_configuration_is_checked_as_any_other(models, tmp_path):
     index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": ["my_code", "MyUNet"]}))
     with pytest.raises(Refused, match="recipes cannot run code"):
         facts_of(opened(models / "stable_diffusion.safetensors", config))
+
+
+def test_a_checkpoint_that_is_not_in_its_folder(models):
+    files = open_files(str(models), base=models, key="model.id")
+    with pytest.raises(ModelError) as found:
+        open_checkpoint(files, "zz.safetensors", None, offline=True, allow_pickle=False)
+    there = ", ".join(f"{family}.safetensors" for family in sorted(FAMILIES))
+    assert str(found.value) == f"{models} has no file zz.safetensors: correct model.file; it has {there}"
