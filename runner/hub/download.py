@@ -24,6 +24,7 @@ from runner.hub.cache import note_revision, storage
 from runner.hub.faults import Asked, reading
 from runner.hub.listing import Entry
 from runner.hub.quiet import quiet
+from runner.hub.verify import note_whole
 from runner.shown import shown
 from runner.tally import gibibytes
 
@@ -85,6 +86,7 @@ def _fetch(asked: Asked, commit: str, name: str, entry: Entry, moved: Callable[[
         with WeakFileLock(locks / f"{entry.sha256}.lock"):  # the lock of huggingface_hub itself
             _large(asked, commit, name, entry, moved)
         path = Path(hf_hub_download(asked.id, name, revision=commit))
+        note_whole(path)
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         raise ModelError(
@@ -96,7 +98,10 @@ def _large(asked: Asked, commit: str, name: str, entry: Entry, moved: Callable[[
     """A file that git keeps apart, into the cache's blob of that sha256."""
     blob, part = _blob(asked, entry), _part(asked, entry)
     if blob.is_file() and blob.stat().st_size == entry.size:
-        return  # another process has brought it, or another file is the same
+        if _sha256(blob) == entry.sha256:
+            return  # another process has brought it, or another file is the same
+        moved(-_size(blob))
+        blob.unlink()
     blob.parent.mkdir(parents=True, exist_ok=True)
     tries = 0
     while (size := _size(part)) < (entry.size or 0):
@@ -112,9 +117,7 @@ def _large(asked: Asked, commit: str, name: str, entry: Entry, moved: Callable[[
                     f"the download of {shown(name)} of {asked.name} stopped at {of}: run again, it goes on from there"
                 ) from error
             time.sleep(_PAUSE)
-    with part.open("rb") as file:
-        found = file_digest(file, "sha256").hexdigest()
-    if found != entry.sha256:
+    if _sha256(part) != entry.sha256:
         part.unlink()
         raise ModelError(
             f"{shown(name)} of {asked.name} came damaged (its sha256 is not the one that the hub lists): run again"
@@ -165,6 +168,11 @@ def _came(asked: Asked, entry: Entry) -> int:
         return 0
     size = _size(_blob(asked, entry))
     return size if size == entry.size else _size(_part(asked, entry))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _size(path: Path) -> int:

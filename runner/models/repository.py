@@ -11,8 +11,9 @@ from huggingface_hub import constants
 from runner.errors import EnvironmentFault, ModelError, RecipeError
 from runner.hub.cache import snapshot, storage
 from runner.hub.download import download
-from runner.hub.faults import Asked
+from runner.hub.faults import Asked, reading
 from runner.hub.listing import Entry, listing, read
+from runner.hub.verify import damaged, wanted_sha256
 from runner.models.files import Files, Folder
 from runner.shown import shown
 
@@ -56,20 +57,43 @@ class Repository(Files):
         return value
 
     def fetch(self, names: Sequence[str], progress: Progress) -> Path:
-        """As `Files.fetch`; the configurations that were read come along, so that the model works offline later."""
+        """As `Files.fetch`; the configurations that were read come along, so that the model works offline later.
+
+        What lies in the cache is compared with the hub's sha256 of it.
+        """
         for name in names:
             if name not in self.sizes:
                 raise self.lacks(name)
         needed = sorted({*names, *self._described})
-        wanted = {name: self._entries[name] for name in needed if self.at(name) is None}
+        spoilt = self._spoilt([name for name in needed if self.at(name) is not None], progress)
+        wanted = {name: self._entries[name] for name in needed if self.at(name) is None or name in spoilt}
         for name in wanted:
             if (self._root / name).exists():
                 progress.warn(f"{self.title(name)} is damaged in the hub's cache: downloading it again")
+                (self._root / name).unlink()
         if wanted:
             download(
                 self._asked, str(self.revision), {self._below + name: entry for name, entry in wanted.items()}, progress
             )
         return self._root
+
+    def _spoilt(self, names: Sequence[str], progress: Progress) -> list[str]:
+        """Which of these files of the cache are not what the hub has."""
+        digests = {}
+        for name in names:
+            entry = self._entries.get(name)
+            digest = wanted_sha256(self._root / name) if entry is None else entry.sha256
+            if digest is not None:
+                digests[self._root / name] = digest
+        with reading(self._asked):
+            paths = damaged(self._asked.id, digests, progress)
+        found = [name for name in names if self._root / name in paths]
+        if found and self._offline:
+            raise ModelError(
+                f"{self.title(found[0])} is damaged in the hub's cache (its sha256 is not that of the hub's file): "
+                "run once without --offline, which downloads it again"
+            )
+        return found
 
     def lacks(self, name: str) -> RecipeError:
         if not self._offline:

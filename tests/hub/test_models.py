@@ -7,6 +7,7 @@ from tests.hub.conftest import Hub
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 DATA = bytes(range(256)) * 8192  # 2 MiB
+ROTTEN = "x" * len(DATA)  # of the same size
 MODEL = {
     "README.md": b"# a model",
     "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
@@ -36,6 +37,7 @@ def session(tmp_path_factory):
         "below": {"id": "me/model", "subfolder": "unet", "fetch": ["config.json"]},
         "no folder": {"id": "me/model", "subfolder": "vae"},
         "no file": {"id": "me/model", "fetch": ["vae/config.json"]},
+        "no checkpoint": {"id": "me/model", "load": {"file": "zz.safetensors"}},
         "no json": {"id": "me/text", "json": "model_index.json"},
         "deep json": {"id": "me/text", "json": "deep.json"},
         "escape": {"id": "me/escape"},
@@ -44,6 +46,8 @@ def session(tmp_path_factory):
         "stuck": {"id": "me/stuck", "fetch": NEEDED},
         "flipped": {"id": "me/flipped", "fetch": NEEDED},
         "spoilt": {"id": "me/model", "fetch": NEEDED, "spoil": {WEIGHTS: "cut short"}},
+        "flipped bit": {"id": "me/model", "fetch": NEEDED, "spoil": {WEIGHTS: ROTTEN}},
+        "whole again": {"id": "me/model", "fetch": NEEDED},
         **{id: {"id": id} for id in ERRORS},
     }
     with serve(REPOSITORIES, dict(TROUBLE), asked) as url:
@@ -63,6 +67,7 @@ def session(tmp_path_factory):
         "offline never": {"id": "me/never", "offline": True},
         "offline other": {"id": "me/model", "revision": "v9", "offline": True},
         "unreachable": {"id": "me/model"},
+        "offline flipped bit": {"id": "me/model", "fetch": NEEDED, "offline": True, "spoil": {WEIGHTS: ROTTEN}},
     }
     answers |= dict(zip(offline, Hub(url, home).ask(*offline.values()), strict=True))
     return answers | {"asked": before, "asked by stuck": stuck, "asked to heal": list(asked)}
@@ -141,6 +146,25 @@ def test_a_damaged_file_of_the_cache_is_named_and_fetched_again(session):
     assert spoilt["data"][WEIGHTS] == DATA.decode("latin-1")
 
 
+def test_a_file_of_the_cache_that_is_not_of_its_hash_is_fetched_again(session):
+    answer = session["flipped bit"]
+    assert answer["missing"] == {}  # its size is right
+    assert answer["warnings"] == [f"me/model/{WEIGHTS} is damaged in the hub's cache: downloading it again"]
+    assert answer["bars"][0] == ["Checking me/model", len(DATA), len(DATA)]
+    assert answer["data"][WEIGHTS] == DATA.decode("latin-1")
+    assert (session["whole again"]["bars"], session["whole again"]["warnings"]) == ([], [])
+    assert session["offline flipped bit"]["exit"] == 4
+    assert session["offline flipped bit"]["text"] == (
+        f"me/model/{WEIGHTS} is damaged in the hub's cache (its sha256 is not that of the hub's file): "
+        "run once without --offline, which downloads it again"
+    )
+
+
+def test_what_was_cached_before_is_checked_once_in_a_process(session):
+    assert session["offline"]["bars"] == [["Checking me/model", len(DATA), len(DATA)]]
+    assert session["offline pinned"]["bars"] == []
+
+
 @pytest.mark.parametrize("name", ["offline", "offline pinned"])
 def test_a_cached_model_works_offline(session, name):
     answer = session[name]
@@ -175,6 +199,7 @@ FAULTS = {
     "revision": (4, "model me/model has no revision 'v9': correct model.revision"),
     "no folder": (4, "model me/model has no folder vae: correct model.subfolder"),
     "no file": (4, "model me/model has no file vae/config.json: correct model.id"),
+    "no checkpoint": (4, "me/model has no file zz.safetensors: correct model.file"),
     "offline in part": (
         5,
         "model me/model is on this machine only in part (vae/config.json is missing): run once without --offline",
