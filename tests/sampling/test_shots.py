@@ -76,13 +76,56 @@ def test_a_seed_in_the_matrix_is_the_first_pictures():
         ({"matrix": {"eta": [0.0]}, "prompts": ["a cat", "a dog"]}, ["eta 0.0"], ["a cat", "a dog"]),
         (
             {"matrix": {"eta": [0.0]}, "prompts": ["a cat", "a dog"], "num_images": 2},
-            ["eta 0.0, a cat", "eta 0.0, a dog"],
+            ["eta 0.0, a cat", "a dog"],
             ["seed 5", "seed 6"],
         ),
         ({"matrix": {"seed": [1, 9]}, "num_images": 2}, ["seed 1", "seed 9"], ["picture 1", "picture 2"]),
+        (
+            {"matrix": {"negative_prompt": ["", "ugly, bad hands"]}, "seeds": [1, 2]},
+            ["no negative prompt", "negative: ugly, bad hands"],
+            ["seed 1", "seed 2"],
+        ),
+        ({"matrix": {"prompt_syntax": ["plain", "weighted"]}}, [""], ["prompt syntax plain", "prompt syntax weighted"]),
+        (
+            {"matrix": {"eta": [0.0, 1.0]}, "prompts": ["猫", "", "un café — à la crème", "قطة", "a 🐱"]},
+            ["eta 0.0", "eta 1.0"],
+            ["prompt 1", "no prompt", "un cafe - a la creme", "prompt 4", "prompt 5"],
+        ),
+        ({"matrix": {"negative_prompt": ["ねこ"], "eta": [0.0]}}, ["negative prompt 1"], ["eta 0.0"]),
     ],
 )
 def test_rows_and_columns_name_what_the_pictures_differ_in(section, rows, columns):
     section = {**PLAIN, **section}
     assert axes(section) == (rows, columns)
     assert sum(len(shot.seeds) for shot in shots(section)) == len(rows) * len(columns)
+
+
+def test_the_sheet_is_about_square_and_says_nothing_twice():
+    section = {
+        **PLAIN,
+        "matrix": {"guidance_scale": [1, 5, 9], "eta": [0, 1], "clip_skip": [None, 1]},
+        "prompts": ["a cat", "a dog"],
+        "seeds": [1, 2],
+    }
+    rows, columns = axes(section)
+    assert rows == [f"guidance scale {scale}, eta 0" if eta == 0 else "eta 1" for scale in (1, 5, 9) for eta in (0, 1)]
+    assert columns == ["clip skip none, a cat, seed 1", "seed 2", "a dog, seed 1", "seed 2",
+                       "clip skip 1, a cat, seed 1", "seed 2", "a dog, seed 1", "seed 2"]  # fmt: skip
+
+
+def test_long_texts_that_begin_alike_are_told_apart_by_what_differs():
+    start = "masterpiece, best quality, highly detailed, cinematic light, "
+    prompts = [f"{start}a red house in the snow", f"{start}a red boat", "a cat", start + "a red house", "a " * 40]
+    _, columns = axes({**PLAIN, "matrix": {"eta": [0.0, 1.0]}, "prompts": prompts})
+    assert columns == [
+        "masterpiece, best … house in the snow",
+        "masterpiece, best … red boat",
+        "a cat",
+        "masterpiece, best … red house",
+        ("a " * 40).strip(),
+    ]
+    assert len(set(columns)) == len(prompts)
+
+
+def test_one_value_twice_has_two_labels():
+    assert axes({**PLAIN, "matrix": {"eta": [1, 1], "seed": [5, 5]}}) == (["eta 1"] * 2, ["seed 5"] * 2)
