@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's, whichever it uses
     DisabledRepoError,
     EntryNotFoundError,
@@ -62,7 +63,7 @@ class Asked:
     @property
     def page(self) -> str:
         """Its page on the hub."""
-        return f"https://huggingface.co/{'' if self.kind == 'model' else 'datasets/'}{shown(self.id)}"
+        return f"{shown(constants.ENDPOINT)}/{'' if self.kind == 'model' else 'datasets/'}{shown(self.id)}"
 
 
 def said(text: object) -> str:

@@ -110,7 +110,9 @@ def skeleton(cls_name: str, config: dict[str, Any]) -> nn.Module:
                 model = cls(cls.config_class.from_dict(config))
     except Exception as error:  # nearly anything is raised on values that nothing can be built from
         reason = shown(str(error).strip().split("\n")[0])
-        raise ModelError(f"its configuration builds no {cls_name} ({type(error).__name__}: {reason})") from None
+        raise ModelError(
+            f"its configuration builds no {cls_name} ({type(error).__name__}: {reason}): get it again"
+        ) from None
     return model  # type: ignore[no-any-return]
 
 

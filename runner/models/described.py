@@ -105,7 +105,10 @@ class Described:
         try:
             saved_scheduler(configs["scheduler"])
         except Exception as error:  # diffusers raises nearly anything on values it cannot build from
-            raise ModelError(f"{where} holds a configuration that builds no model ({shown(error)})") from None
+            raise ModelError(
+                f"{where} has a scheduler_config.json that builds no scheduler ({type(error).__name__}): "
+                "get the file again, or choose another model"
+            ) from None
 
     @classmethod
     def task(cls, sampling: dict[str, Any]) -> str:

@@ -39,24 +39,30 @@ def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
         read_header(files, name)
 
 
-def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> None:
+def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> list[str]:
     """Lays a model's embeddings and LoRAs over the parts of its pipeline, in the recipe's order.
+
+    Returns:
+        The words that call the embeddings.
 
     Raises:
         ModelError: a file is damaged, or does not fit the model.
         EnvironmentFault: the hub, while downloading.
     """
+    tokens = []
     for extra in facts.embeddings:
         path = extra.files.fetch([extra.name], progress) / extra.name
-        _lay_embedding(pipeline, extra, read_tensors(extra.files, extra.name, path), facts.family)
+        tokens.append(_lay_embedding(pipeline, extra, read_tensors(extra.files, extra.name, path), facts.family))
     names = [f"lora_{i}" for i in range(len(facts.loras))]
     for name, extra in zip(names, facts.loras, strict=True):
         lay_lora(pipeline, extra, extra.files.fetch([extra.name], progress) / extra.name, name, facts.family)
     if names:
         pipeline.set_adapters(names, [extra.weight for extra in facts.loras])
+    return tokens
 
 
-def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> None:
+def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> str:
+    """Returns the word that calls the embedding."""
     title = extra.files.title(extra.name)
     if not isinstance(pipeline, TextualInversionLoaderMixin) or hasattr(pipeline, "transformer"):
         raise ModelError(f"{title}: a {family} model takes no embeddings, take it out of model.embeddings")
@@ -74,6 +80,7 @@ def _lay_embedding(pipeline: Any, extra: Extra, held: Any, family: str) -> None:
         if encoder not in found:
             raise ModelError(f"{title} has no vectors for {encoder}: take one made for {family}")
         _lay_table(pipeline, encoder, token, found[encoder], title)
+    return token
 
 
 def _tables(held: Any, title: str) -> tuple[dict[str, Tensor], str | None]:

@@ -19,11 +19,8 @@ from runner.models.files import Files
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}
-"""Bytes of a number."""
+WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}  # bytes of a number
 
 COMMON = frozenset({"num_images", "batch_size", "num_inference_steps", "seed", "seeds", "scheduler", "matrix"})
 """The keys of `sampling` that mean something to every family."""
@@ -204,8 +201,7 @@ class Family(Protocol):
     ) -> Self:
         """The model on `device`: its files' weights (downloaded where needed), or random ones that follow from `seed`.
 
-        Args:
-            compute: the settled section: number format, offloading, slicing.
+        `compute` is the settled section: number format, offloading, slicing.
 
         Raises:
             ModelError: a file is damaged, lacks tensors, has surplus ones, or holds NaN.

@@ -81,9 +81,16 @@ def _sampler(family: type[Described], facts: Facts, sampling: dict[str, Any]) ->
         return
     try:
         set_timesteps(made, sampling["num_inference_steps"])
-    except Exception as error:
-        message = f"the sampler cannot take this number of steps ({shown(error)}): write another"
-        yield Misfit("num_inference_steps", "steps", message)
+    except Exception as error:  # as above
+        yield Misfit("num_inference_steps", "steps", _too_many(made, sampling["num_inference_steps"], error))
+
+
+def _too_many(scheduler: Any, steps: int, error: Exception) -> str:
+    trained = scheduler.config.get("num_train_timesteps")
+    if trained and steps > trained:
+        return f"the model was trained on {trained:,} steps and cannot draw in {steps:,}: write at most {trained:,}"
+    reason = str(error).replace("`", "").replace("self.config.", "")  # as diffusers marks its code
+    return f"the sampler cannot take this number of steps ({shown(reason)}): write another"
 
 
 def set_timesteps(scheduler: Any, steps: int) -> None:

@@ -55,9 +55,8 @@ def read_index(files: Files) -> Index:
         asks = f"its pipeline is {shown(pipeline)}" if isinstance(pipeline, list) else f"it sets {code[0]}"
         raise _runs_code(title, asks)
     if pipeline not in FAMILIES:
-        raise ModelError(
-            f"{title} is of class {shown(pipeline)}: this version of recipe draws with {', '.join(FAMILIES)}"
-        )
+        known = ", ".join(dict.fromkeys(FAMILIES.values()))
+        raise ModelError(f"{title} is of class {shown(pipeline)}: choose a model of a family that is drawn ({known})")
     parts, options = {}, {}
     for name, value in index.items():
         if isinstance(value, list):

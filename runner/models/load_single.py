@@ -79,7 +79,8 @@ def _whole(model: nn.Module, title: str) -> nn.Module:
     empty = [key for key, tensor in tensors.items() if tensor.is_meta]
     if empty:
         raise ModelError(
-            f"{title} does not fit its configuration: it lacks {shown(empty[0])} of {type(model).__name__}"
+            f"{title} does not fit its configuration: it lacks {shown(empty[0])} of {type(model).__name__}: "
+            "get the file again, or correct model.config"
         )
     check_finite(tensors.items(), title)
     return model
@@ -100,7 +101,7 @@ def _check_numbers(own: Mapping[str, Part], facts: Facts, shapes: Mapping[str, A
         if found != wanted:
             raise ModelError(
                 f"{title} does not fit its configuration: its {part} holds {found:,} numbers where "
-                f"{shown(own[part].files.origin)} describes {wanted:,}: correct model.config"
+                f"{shown(own[part].files.origin)} describes {wanted:,}: get the file again, or correct model.config"
             )
 
 

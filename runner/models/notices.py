@@ -1,8 +1,8 @@
-"""What a person should know before pictures are drawn: words that no encoder reads, and pictures that are stretched."""
+"""What a person should know before pictures are drawn: words that are not read, pictures that are stretched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from runner.models.family import Request
@@ -26,6 +26,18 @@ def cut_off(request: Request, tokenizer: Any, limit: int, mend: str) -> Iterator
         lost = lost_words(tokenizer, text, limit)
         if lost is not None:
             yield f"a {key.replace('_', ' ')} is longer than {limit} tokens and ends unread: '{shown(lost)}'; {mend}"
+
+
+def unused(request: Request, tokens: Iterable[str]) -> Iterator[str]:
+    """One sentence for each embedding whose word stands in no text of the request."""
+    sampling = request.sampling
+    given = [*(sampling.get("prompts") or request.prompts), *(sampling.get(key) or "" for key in _TEXTS)]
+    for token in tokens:
+        if not any(token in text for text in given):
+            yield (
+                f"the embedding '{shown(token)}' is in no prompt and not in negative_prompt "
+                f"'{shown(sampling.get('negative_prompt') or '')}', where it changes nothing: write its word there"
+            )
 
 
 def stretched(request: Request) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,16 @@ from runner.errors import ModelError, Refused, causes
 from runner.models.classes import Kind, class_of, kind_of, skeleton
 from runner.models.family import Part
 from runner.models.files import Files
-from runner.models.weights import Shape, check_finite, check_pickle, check_shapes, read_header
+from runner.models.weight_files import inside, weight_files
+from runner.models.weights import Shape, check_finite, check_shapes, read_header
 from runner.shown import shown
-from runner.tally import gibibytes
 
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-__all__ = ["fetch_parts", "find_part", "load_part", "part_size", "skeleton"]
+__all__ = ["fetch_parts", "find_part", "load_part", "load_parts", "part_size", "skeleton"]
 
-_VARIANT = re.compile(r"\.([^./]+?)(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$")
+_AGAIN = "get its weights and its config.json again, both of the same model"
 _CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 
 
@@ -45,13 +44,13 @@ def find_part(
         Refused: only pickles hold its weights and they are not allowed; it asks for code.
     """
     kind, folder = kind_of(cls, name), name if folder is None else folder
-    config = _config(files, _in(folder, kind.config), cls, kind)
+    config = _config(files, inside(folder, kind.config), cls, kind)
     if not kind.safe:
         return Part(cls, files, folder, tuple(_described(files, folder, kind))), config
     if name in files.held:
-        return Part(cls, files, folder, (_in(folder, kind.config),)), config
-    names, variant = _weights(files, folder, kind, variant, allow_pickle)
-    part = Part(cls, files, folder, (_in(folder, kind.config), *names), variant)
+        return Part(cls, files, folder, (inside(folder, kind.config),)), config
+    names, variant = weight_files(files, folder, kind, variant, allow_pickle)
+    part = Part(cls, files, folder, (inside(folder, kind.config), *names), variant)
     _check_weights(part, config)
     return part, config
 
@@ -88,7 +87,7 @@ def load_part(part: Part, root: Path, *, dtype: torch.dtype, skeleton: nn.Module
     )
     for what, keys in (("lack", info["missing_keys"]), ("have a surplus of", info["unexpected_keys"])):
         if keys:
-            raise ModelError(f"{title} does not fit its config.json: its weights {what} {_some(keys)}")
+            raise ModelError(f"{title} does not fit its config.json: its weights {what} {_some(keys)}; {_AGAIN}")
     check_finite(model.state_dict().items(), title)
     return model
 
@@ -105,6 +104,16 @@ def fetch_parts(parts: Mapping[str, Part], progress: Progress) -> dict[str, Path
     files = {id(part.files): part.files for part in parts.values()}
     roots = {key: files[key].fetch(names, progress) for key, names in wanted.items()}
     return {name: roots[id(part.files)] for name, part in parts.items()}
+
+
+def load_parts(parts: Mapping[str, Part], progress: Progress, *, dtype: torch.dtype) -> dict[str, Any]:
+    """Every part in memory; what is missing of one place is downloaded together.
+
+    Raises:
+        ModelError, EnvironmentFault: as `fetch_parts` and `load_part`.
+    """
+    roots = fetch_parts(parts, progress)
+    return {name: load_part(part, roots[name], dtype=dtype) for name, part in parts.items()}
 
 
 def part_size(part: Part) -> int:
@@ -147,74 +156,15 @@ def _config(files: Files, name: str, cls: str, kind: Kind) -> dict[str, Any]:
 
 def _described(files: Files, folder: str, kind: Kind) -> Iterator[str]:
     """The files of a part without weights."""
-    if not any(all(_in(folder, name) in files.sizes for name in whole) for whole in kind.needs):
-        raise files.lacks(_in(folder, kind.needs[0][0]))
+    if not any(all(inside(folder, name) in files.sizes for name in whole) for whole in kind.needs):
+        raise files.lacks(inside(folder, kind.needs[0][0]))
     known = {name for whole in kind.needs for name in whole} | set(kind.takes)
-    yield from (_in(folder, name) for name in sorted(known) if _in(folder, name) in files.sizes)
-
-
-def _weights(
-    files: Files, folder: str, kind: Kind, variant: str | None, allow_pickle: bool
-) -> tuple[list[str], str | None]:
-    """The weight files of a part, and the variant that they are."""
-    there = _variants(files, folder, kind)
-    if variant is not None and variant not in there:
-        everywhere = {found for name in files.sizes for found in _variant_of(name)}
-        if variant not in everywhere:
-            known = ", ".join(map(shown, sorted(everywhere))) or "none"
-            raise ModelError(
-                f"{shown(files.origin)} has no variant {shown(variant)}: it has {known} beside the plain weights"
-            )
-        variant = None
-    for stem, suffix in ((kind.safe, "safetensors"), (kind.pickled, "bin")):
-        names = _named(files, folder, f"{stem}.{suffix}", variant)
-        if names and suffix == "bin":
-            check_pickle(f"{files.title(names[0])} holds the weights only as pickle", allow_pickle)
-        if names:
-            return names, variant
-    if there:
-        known = ", ".join(sorted(there))
-        raise ModelError(f"{files.title(folder)} has weights only as variant {shown(known)}: write model.variant")
-    raise files.lacks(_in(folder, f"{kind.safe}.safetensors"))
-
-
-def _named(files: Files, folder: str, plain: str, variant: str | None) -> list[str]:
-    """A weight file, or the index and all shards of a sharded one; none where neither is there."""
-    stem, suffix = plain.rsplit(".", 1)
-    mark = f".{variant}" if variant else ""
-    single = _in(folder, f"{stem}{mark}.{suffix}")
-    if single in files.sizes:
-        return [single]
-    index = _in(folder, f"{plain}.index{mark}.json")
-    if index not in files.sizes:
-        return []
-    found = files.json(index)
-    placed = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(placed, dict) or not placed or not all(isinstance(shard, str) for shard in placed.values()):
-        raise ModelError(f"{files.title(index)} is no index of shards: get the file again")
-    shards = sorted(set(placed.values()))
-    for shard in shards:
-        if "/" in shard or "\\" in shard or not shard.endswith(f".{suffix}"):
-            raise Refused(f"{files.title(index)} names {shown(shard)}: a shard lies beside its index")
-        if _in(folder, shard) not in files.sizes:
-            raise files.lacks(_in(folder, shard))
-    return [index, *(_in(folder, shard) for shard in shards)]
-
-
-def _variants(files: Files, folder: str, kind: Kind) -> set[str]:
-    begins = tuple(_in(folder, f"{stem}.") for stem in (kind.safe, kind.pickled))
-    return {found for name in files.sizes if name.startswith(begins) for found in _variant_of(name)}
-
-
-def _variant_of(name: str) -> list[str]:
-    stem = name.rsplit("/", 1)[-1]
-    match = _VARIANT.search(stem) if stem.startswith(("diffusion_pytorch_model.", "model.", "pytorch_model.")) else None
-    return [match[1]] if match else []
+    yield from (inside(folder, name) for name in sorted(known) if inside(folder, name) in files.sizes)
 
 
 def _check_weights(part: Part, config: dict[str, Any]) -> None:
     """Refuse a configuration that asks for more than its weights hold, before memory is taken for it."""
-    title = part.files.title(_in(part.folder, kind_of(part.cls, part.folder).config))
+    title = part.files.title(inside(part.folder, kind_of(part.cls, part.folder).config))
     here = headers(part)  # of the files that are here already
     try:
         model = skeleton(part.cls, config)
@@ -223,8 +173,8 @@ def _check_weights(part: Part, config: dict[str, Any]) -> None:
     wanted, held = sum(tensor.numel() for tensor in model.parameters()), part_size(part)
     if held and wanted > held:  # a weight takes a byte at the least
         raise ModelError(
-            f"{title} describes a model that would need {gibibytes(4 * wanted)} "
-            f"and its weights hold {gibibytes(held)}: get the model again"
+            f"{title} describes a model of {wanted:,} numbers and its weights have {held:,} bytes, too few: "
+            "get the model again"
         )
     check_shapes(model, here, part.files.title(part.folder))
 
@@ -239,8 +189,7 @@ def _guarded(title: str, load: Any) -> Any:
     except Exception as error:  # the libraries raise nearly anything on damaged files
         if any(isinstance(cause, pickle.UnpicklingError) for cause in causes(error)):
             raise Refused(f"{title} holds more than weights: take the model's .safetensors files") from error
-        reason = shown(str(error).strip().split("\n")[0])
-        raise ModelError(f"{title} cannot be loaded ({type(error).__name__}: {reason}): get the model again") from error
+        raise ModelError(f"{title} cannot be loaded ({type(error).__name__}): get the model again") from error
 
 
 def _some(keys: Iterable[Any]) -> str:
@@ -251,7 +200,3 @@ def _some(keys: Iterable[Any]) -> str:
 
 def _is_safe(names: Iterable[str]) -> bool:
     return any(name.endswith(".safetensors") for name in names)
-
-
-def _in(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name

@@ -18,8 +18,8 @@ from runner.models.extras import lay_on
 from runner.models.family import DTYPES, Drawn, Facts, Request
 from runner.models.fitting import LONGEST, set_timesteps
 from runner.models.load_single import load_single
-from runner.models.notices import cut_off, stretched
-from runner.models.parts import load_part
+from runner.models.notices import cut_off, stretched, unused
+from runner.models.parts import load_parts
 from runner.prompts.weighted import Encoder, encode
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class PipelineFamily(Described):
         self._section: dict[str, Any] | None = None
         self._task = next(iter(self.PIPELINES))
         self._pipeline = self._assembled()
-        lay_on(self._pipeline, facts, progress)
+        self._tokens = lay_on(self._pipeline, facts, progress)
         self._place()
 
     @classmethod
@@ -70,8 +70,10 @@ class PipelineFamily(Described):
         """See `Family.build`."""
         dtype = DTYPES[compute["dtype"]]
         parts: dict[str, Any] = dict.fromkeys(cls.PARTS)
-        load = _loaded if facts.checkpoint is None else load_single
-        parts |= load(facts, progress, dtype=dtype)
+        if facts.checkpoint is None:
+            parts |= load_parts(facts.parts, progress, dtype=dtype)
+        else:
+            parts |= load_single(facts, progress, dtype=dtype)
         return cls(parts, facts, device=device, compute=compute, progress=progress)
 
     def calls(self, request: Request) -> int:
@@ -93,8 +95,9 @@ class PipelineFamily(Described):
         return len(timesteps)
 
     def notices(self, request: Request) -> list[str]:
-        """See `Family.notices`: words that are cut off, a picture that is stretched."""
-        found = list(stretched(request)) if request.latents is None else []
+        """See `Family.notices`: words that are cut off or missing, a picture that is stretched."""
+        found = [*unused(request, self._tokens)]
+        found += stretched(request) if request.latents is None else []
         if not self._weighted(request):
             name, limit, mend = self.reader(request)
             found += cut_off(request, self._components[name], limit, mend)
@@ -244,13 +247,3 @@ class PipelineFamily(Described):
                 pipeline.enable_model_cpu_offload(device=self._device)
             case "sequential":
                 pipeline.enable_sequential_cpu_offload(device=self._device)
-
-
-def _loaded(facts: Facts, progress: Progress, *, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts of a model in diffusers' layout; what is missing of one place is downloaded together."""
-    wanted: dict[int, list[str]] = {}
-    for part in facts.parts.values():
-        wanted.setdefault(id(part.files), []).extend(part.names)
-    places = {id(part.files): part.files for part in facts.parts.values()}
-    roots = {key: files.fetch(list(dict.fromkeys(wanted[key])), progress) for key, files in places.items()}
-    return {name: load_part(part, roots[id(part.files)], dtype=dtype) for name, part in facts.parts.items()}

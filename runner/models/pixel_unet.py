@@ -15,18 +15,17 @@ from torch import Tensor, nn
 
 from runner.data.batches import NO_CLASS, Batch
 from runner.diffusion.denoise import Tick, denoise
-from runner.diffusion.samplers import SCHEDULERS, noise_scheduler, sampler, saved_scheduler
+from runner.diffusion.samplers import noise_scheduler, sampler, saved_scheduler
 from runner.diffusion.schedules import DiscreteSchedule
 from runner.errors import ModelError
 from runner.models.family import COMMON, DTYPES, Drawn, Facts, Misfit, Moments, Request
 from runner.models.files import Files
 from runner.models.parts import find_part, load_part, skeleton
+from runner.models.pixel_files import LABELS, saved_labels, saved_schedule
 from runner.shown import shown
 
 if TYPE_CHECKING:
     from runner.progress import Progress
-
-LABELS = "labels.json"
 
 
 class PixelUNet:
@@ -79,9 +78,9 @@ class PixelUNet:
     @classmethod
     def inspect(cls, files: Files, *, variant: str | None, allow_pickle: bool) -> Facts:
         unet, config = find_part(files, "unet", "UNet2DModel", variant=variant, allow_pickle=allow_pickle)
-        scheduler = _scheduler(files)
+        scheduler = saved_schedule(files)
         configs = {"unet": config, "scheduler": scheduler}
-        facts = Facts("pixel_unet", configs, _labels(files), parts={"unet": unet})
+        facts = Facts("pixel_unet", configs, saved_labels(files), parts={"unet": unet})
         try:
             cls.skeletons(facts)
             saved_scheduler(scheduler)
@@ -236,22 +235,3 @@ class PixelUNet:
     def _images(self, latents: Tensor) -> list[Image.Image]:
         arrays = self.decode(latents).cpu().permute(0, 2, 3, 1).float().numpy()
         return [Image.fromarray(a) for a in (arrays * 255).round().astype("uint8")]
-
-
-def _scheduler(files: Files) -> dict[str, Any]:
-    """The configuration of the saved noise schedule."""
-    name = "scheduler/scheduler_config.json"
-    config = files.json(name)
-    found = config.get("_class_name") if isinstance(config, dict) else None
-    if found not in SCHEDULERS:
-        known = ", ".join(SCHEDULERS)
-        raise ModelError(f"{files.title(name)} is of class {shown(found)}: this version of recipe reads {known}")
-    return config
-
-
-def _labels(files: Files) -> list[str]:
-    """The class names beside a class-conditional model; none where there is no such file."""
-    labels = files.json(LABELS) if LABELS in files.sizes else []
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ModelError(f"{files.title(LABELS)} is not a list of class names: get the model's folder again")
-    return labels

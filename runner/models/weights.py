@@ -131,7 +131,7 @@ def check_shapes(model: nn.Module, held: dict[str, Shape], title: str) -> None:
         if key in held and held[key].shape != tuple(tensor.shape):
             raise ModelError(
                 f"{title} does not fit its config.json: {shown(key)} should be {_times(tensor.shape)} "
-                f"and is {_times(held[key].shape)}"
+                f"and is {_times(held[key].shape)}; get both again, of the same model"
             )
 
 

@@ -255,7 +255,7 @@ def test_commits(answers):
     [
         ("gone/set", "4 the hub has no data set gone/set, or it is private: correct data.id, or log in"),
         ("private/set", "4 the hub has no data set private/set, or it is private"),
-        ("gated/set", "4 data set gated/set is gated: ask for access on https://huggingface.co/datasets/gated/set"),
+        ("gated/set", "4 data set gated/set is gated: ask for access on http://127.0.0.1:"),
         ("disabled/set", "4 data set disabled/set is disabled on the hub"),
         ("forbidden/set", "4 the hub refuses data set forbidden/set (403)"),
         ("busy/set", "5 the hub limits the rate of requests (429) for data set busy/set: try again in 7 seconds"),

@@ -50,10 +50,10 @@ def session(tmp_path_factory):
         "whole again": {"id": "me/model", "fetch": NEEDED},
         **{id: {"id": id} for id in ERRORS},
     }
-    with serve(REPOSITORIES, dict(TROUBLE), asked) as url:
-        answers = dict(zip(questions, Hub(url, home).ask(*questions.values()), strict=True))
+    with serve(REPOSITORIES, dict(TROUBLE), asked) as first:
+        answers = dict(zip(questions, Hub(first, home).ask(*questions.values()), strict=True))
         before, asked[:] = list(asked), []
-        answers["continued"] = Hub(url, home).ask({"id": "me/stuck", "fetch": NEEDED})[0]
+        answers["continued"] = Hub(first, home).ask({"id": "me/stuck", "fetch": NEEDED})[0]
         stuck, asked[:] = list(asked), []
     with serve(REPOSITORIES, None, asked) as url:
         answers["healed"], answers["flipped again"] = Hub(url, home).ask(
@@ -70,7 +70,7 @@ def session(tmp_path_factory):
         "offline flipped bit": {"id": "me/model", "fetch": NEEDED, "offline": True, "spoil": {WEIGHTS: ROTTEN}},
     }
     answers |= dict(zip(offline, Hub(url, home).ask(*offline.values()), strict=True))
-    return answers | {"asked": before, "asked by stuck": stuck, "asked to heal": list(asked)}
+    return answers | {"url": first, "asked": before, "asked by stuck": stuck, "asked to heal": list(asked)}
 
 
 def test_looking_at_a_model_leaves_nothing_on_this_machine(session):
@@ -185,7 +185,7 @@ LOGIN = "log in with 'hf auth login'"
 FAULTS = {
     "gone/set": (4, f"the hub has no model gone/set, or it is private: correct model.id, or {LOGIN}"),
     "private/set": (4, f"the hub has no model private/set, or it is private: correct model.id, or {LOGIN}"),
-    "gated/set": (4, f"model gated/set is gated: ask for access on https://huggingface.co/gated/set, then {LOGIN}"),
+    "gated/set": (4, f"model gated/set is gated: ask for access on URL/gated/set, then {LOGIN}"),
     "disabled/set": (4, "model disabled/set is disabled on the hub: choose another"),
     "forbidden/set": (4, f"the hub refuses model forbidden/set (403): {LOGIN}"),
     "busy/set": (
@@ -212,7 +212,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_trouble_has_its_sentence(session, name):
-    assert (session[name]["exit"], session[name]["text"]) == FAULTS[name]
+    code, text = FAULTS[name]
+    assert (session[name]["exit"], session[name]["text"]) == (code, text.replace("URL", session["url"]))
 
 
 @pytest.mark.parametrize("name", ["no json", "deep json"])

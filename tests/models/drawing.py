@@ -91,7 +91,7 @@ def ask(family, *, prompts=PROMPTS, copies=1, image=None, mask_image=None, laten
         sampling["init_image"] = "picture.png"
     if mask_image is not None:
         sampling["mask_image"] = "mask.png"
-    section = settled(type(family), family.facts, **sampling)
+    section = settled(type(family), family.facts, prompts=list(prompts), **sampling)
     return Request(section, tuple(prompts), copies, image=image, mask_image=mask_image, latents=latents)
 
 

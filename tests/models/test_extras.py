@@ -12,7 +12,7 @@ from runner.errors import ModelError, Refused
 from runner.models import toys
 from runner.models.extras import check_extra
 from tests.models import kohya
-from tests.models.drawing import assert_same, built, differ, drawn, extra, files_of, load, picture, theirs
+from tests.models.drawing import ask, assert_same, built, differ, drawn, extra, files_of, load, picture, theirs
 
 PROMPTS = ["a cat, EasyNegative", "the blue house, EasyNegative"]
 SMALL = [prompt.lower() for prompt in PROMPTS]
@@ -234,6 +234,19 @@ def test_an_embedding_that_does_not_fit(tmp_path, sd, tensors, words):
     save_file(tensors, path)
     with pytest.raises(ModelError, match=words):
         built(sd, embeddings=[extra(path)])
+
+
+def test_an_embedding_that_no_text_names_is_said(tmp_path, sd):
+    path = tmp_path / "EasyNegative.safetensors"
+    toys.embedding(path)
+    family = built(sd, embeddings=[extra(path)])
+    assert family.notices(ask(family, negative_prompt="blurry")) == [
+        "the embedding 'EasyNegative' is in no prompt and not in negative_prompt 'blurry', where it changes nothing: "
+        "write its word there"
+    ]
+    assert family.notices(ask(family, prompts=["a cat", "a (EasyNegative:1.2) dog"], prompt_syntax="weighted")) == []
+    assert family.notices(ask(family, negative_prompt="blurry, EasyNegative")) == []
+    assert len(family.notices(ask(family, negative_prompt="easynegative"))) == 1  # another word
 
 
 def test_an_embedding_twice(tmp_path, sd):

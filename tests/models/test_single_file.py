@@ -136,13 +136,16 @@ def drop(key):
     return lambda tensors: tensors.pop(key)
 
 
-FIT = r"does not fit its configuration: its {} holds [\d,]+ numbers where .* describes [\d,]+: correct model\.config"
+FIT = r"does not fit its configuration: its {} holds [\d,]+ numbers where .* describes [\d,]+: get the file again, or"
 TEXT = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
 BROKEN = {
     "surplus of the unet": (add("model.diffusion_model.more", torch.zeros(1)), FIT.format("unet")),
     "surplus of the vae": (add("first_stage_model.decoder.up.9.x", torch.zeros(1)), FIT.format("vae")),
     "missing of the unet": (drop(IN), FIT.format("unet")),
-    "missing of the text encoder": (drop(TEXT), "it lacks .*final_layer_norm.weight of CLIPTextModel"),
+    "missing of the text encoder": (
+        drop(TEXT),
+        "it lacks .*final_layer_norm.weight of CLIPTextModel: get the file",
+    ),
     "nan": (lambda t: t[IN].view(-1)[0].fill_(float("nan")), r"broken\.safetensors holds NaN in conv_in\.weight"),
 }
 

@@ -236,6 +236,11 @@ def test_its_own_values_are_the_pipelines(folder):
         ({"prompts": None}, "prompts", "give prompts"),
         ({"scheduler": {"type": "FlowMatchEulerDiscrete"}}, "scheduler.type", "noise is of another kind: write DDIM"),
         ({"scheduler": {"type": "LCM"}, "num_inference_steps": 60}, "num_inference_steps", "original"),
+        (
+            {"scheduler": {"type": "DDIM"}, "num_inference_steps": 1001},
+            "num_inference_steps",
+            "trained on 1,000 steps and cannot draw in 1,001: write at most 1,000",
+        ),
         ({"scheduler": {"type": "DDIM", "trained_betas": [1.0, "x"]}}, "scheduler.type", "DDIM cannot draw so"),
         ({"clip_skip": 5}, "clip_skip", "at most 4"),
         ({"height": 60}, "height", "multiples of 8: write 64"),
@@ -247,6 +252,7 @@ def test_what_does_not_fit_is_found_before_drawing(folder, sampling, key, words)
     (found,) = StableDiffusion.problems(facts, settled(StableDiffusion, facts, **sampling))
     assert found.key == key
     assert words in found.message
+    assert "`" not in found.message
 
 
 @pytest.mark.parametrize(
