@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 from typing import BinaryIO
@@ -31,6 +32,8 @@ _UPRIGHT = {
 }  # by EXIF orientation, as PIL.ImageOps.exif_transpose
 
 _MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+
+_NOT_OF_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # control characters
 
 # pillow warns of sizes, EXIF and palettes on stderr; what matters of it is an error here
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -125,9 +128,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _unknown(head: bytes) -> str:
+    """What a file that begins so is; its bytes are not told, as they may be anyone's secrets."""
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the picture itself: fetch it with 'git lfs pull'"
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return f"is damaged (a {kind} whose header cannot be read)"
-    return f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (it starts with {shown(head[:12])})"
+    kind = ""
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        kind = " (it is a web page)"
+    elif not _NOT_OF_TEXT.search(head):
+        kind = " (it is text)"
+    return f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}{kind}"

@@ -158,7 +158,9 @@ def test_broken_files_have_reasons_in_words():
     assert why(b"") == "is empty (0 bytes)"
     assert "truncated" in why(good[: len(good) // 2])
     html = why(b"<!DOCTYPE html><html>")
-    assert html == "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it starts with b'<!DOCTYPE ht')"
+    assert html == "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it is a web page)"
+    assert why("root:x:0:0: señor\n".encode()) == "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it is text)"
+    assert why(bytes(range(64))) == "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF"
     assert why(b"\x89PNG\r\n\x1a\n\0\0\0\rIHXX" + bytes(40)) == "is damaged (a PNG whose header cannot be read)"
     assert "git lfs pull" in why(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     assert why(png_that_declares(100_000, 100_000)) == f"declares more than the {MAX_PIXELS:,} pixels that are read"

@@ -221,7 +221,7 @@ def test_broken_rows_are_pictures_with_a_reason(tmp_path, section, progress):
     assert len(pictures) == 1
     assert pictures.skipped == [
         ("train/1", "is missing: its row holds nothing"),
-        ("train/2 j.png", "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it starts with b'junk')"),
+        ("train/2 j.png", "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it is text)"),
         ("train/3 passwd", "is only named in its row (/etc/passwd), not held there"),
     ]
 

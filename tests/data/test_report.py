@@ -34,7 +34,7 @@ def test_facts_and_their_lines(tmp_path, picture, section, progress):
     assert told["classes"] == {"rose": 2, "tulip": 1}
     assert told["captions"]["count"] == 2
     assert told["captions"]["words"] == {"min": 2, "median": 3, "max": 4}
-    reason = "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it starts with b'junk')"
+    reason = "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it is text)"
     assert told["skipped"] == [{"name": "tulip/x\x1b[2J.png", "reason": reason}]
     assert render(told).splitlines() == [
         "pictures  4 found, 3 used, 1 skipped",
