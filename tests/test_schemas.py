@@ -46,6 +46,7 @@ ANNOTATIONS = {
     "x-pattern",  # its pattern in words
     "x-model",  # the model.type that a fragment goes with
     "x-mend",  # what to write, where nothing better is known
+    "x-elsewhere",  # values that other fragments have, and what to write for them
     "x-prose",  # free text: '${…}' is no mistake
     "x-unsafe",  # values that are refused rather than wrong
     "x-unsafe-because",

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from runner.language.document import Document, Mark, Node, Source, Steps
+from runner.language.document import Document, Mark, Node, Source, Steps, dotted
 from runner.language.scalars import scalar
 from runner.language.syntax import MOST_LEVELS, TOO_DEEP
 from runner.shown import shown
@@ -100,7 +100,7 @@ class NodeReader:
     def scalar(self, event: Any, mark: Mark, path: Steps, key: Mark | None) -> Node | None:
         text = event.value
         if not text.isprintable() and (bad := CONTROL.search(text)):
-            place = f" in '{shown(path[-1], 60)}'" if path else ""
+            place = f" in {shown(dotted(path), 100)}" if path else ""
             message = f"control character U+{ord(bad[0]):04X}{place} (shown as {shown(bad[0])}): remove it"
             self.document.report(mark, "control-character", message, path)
             return None

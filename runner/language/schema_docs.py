@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 import textwrap
 from typing import Any
 
@@ -15,7 +16,8 @@ from runner.language.unknown import alias
 from runner.language.write import to_yaml
 from runner.shown import shown
 
-_WIDTH = 100
+_WIDEST = 100
+_NARROWEST = 40
 
 
 def explain(key: str | None, format: str = "text") -> str:
@@ -167,4 +169,6 @@ def _hint(done: list[str], step: str, places: list[Place]) -> str:
 
 
 def _paragraph(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    """Lines as wide as the terminal, but no wider than is good to read."""
+    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns))
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

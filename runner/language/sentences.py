@@ -124,6 +124,8 @@ def _length(name: str, keyword: str, limit: Any, length: int) -> str:
 
 def _enum(name: str, schema: dict[str, Any], value: Any) -> str:
     choices = [str(c) for c in schema["enum"]]
+    if (elsewhere := schema.get("x-elsewhere", {}).get(str(value))) is not None:
+        return f"{name} cannot be '{shown(value, 60)}': {elsewhere}"
     guess = meant(str(value), schema)
     if guess and not guess.exact and "x-mend" in schema:
         guess = None

@@ -19,6 +19,7 @@ from runner.settle.given import Given
 from runner.shown import shown
 
 _IMAGES = ("init_image", "mask_image")
+_SIDES = ("height", "width")  # one that is missing is told at the other
 
 
 def settle_sampling(given: Given, model: Facts) -> Facts | None:
@@ -86,7 +87,10 @@ def _refiner(given: Given) -> Facts:
     files = given.files(("sampling", "refiner"))
     name = family_of(files, "auto")
     if name != "sdxl_refiner":
-        raise ModelError(f"sampling.refiner.id: {shown(files.origin)} is a {name} model and no SDXL refiner")
+        raise ModelError(
+            f"sampling.refiner.id: {shown(files.origin)} is a {name} model and no SDXL refiner: name one, such as "
+            "stabilityai/stable-diffusion-xl-refiner-1.0, or take 'refiner:' out"
+        )
     facts: Facts = family_class(name).inspect(files, variant=section["variant"], allow_pickle=given.allow_pickle)
     return facts
 
@@ -107,4 +111,9 @@ def misfits(recipe: Recipe, section: dict[str, Any], model: Facts) -> Iterator[P
 def _place(recipe: Recipe, key: str) -> Steps:
     steps: Steps = tuple(int(step) if step.isdigit() else step for step in key.split("."))
     at_root = steps[0] == "scheduler" and recipe.document.node(("sampling", "scheduler")) is None
-    return steps if at_root else ("sampling", *steps)
+    if at_root:
+        return steps
+    place = ("sampling", *steps)
+    beside = _SIDES if steps[0] in _SIDES else ()
+    written: list[Steps] = [place, *(("sampling", *section, side) for section in ((), ("matrix",)) for side in beside)]
+    return next((steps for steps in written if recipe.document.node(steps) is not None), place)

@@ -79,3 +79,11 @@ def test_every_key_of_the_language_can_be_explained() -> None:
 def test_an_unknown_key_is_a_usage_error(key: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint.replace("?", r"\?")):
         explain(key)
+
+
+@pytest.mark.parametrize(("columns", "most"), [("60", 60), ("5", 40), ("500", 100)])
+def test_lines_are_as_wide_as_the_terminal_and_no_wider_than_is_good_to_read(
+    monkeypatch: pytest.MonkeyPatch, columns: str, most: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert most - 15 < max(map(len, explain("compute.offload").splitlines())) <= most
