@@ -29,8 +29,8 @@ def lay_lora(pipeline: Any, extra: Extra, path: Path, name: str, family: str) ->
         ModelError: it is damaged, or not all of it fits the model.
     """
     title, mend = extra.files.title(extra.name), f"take one made for {family}"
-    source, options = _source(extra, path)
-    held = _matrices(pipeline, source, options, title, mend)
+    source, options, keys = _source(extra, path)
+    held = _matrices(pipeline, source, options, keys, title, mend)
     check_finite(held.items(), title)
     _judge(pipeline, held, title, mend)
     with silent(), warnings.catch_warnings():
@@ -42,15 +42,18 @@ def lay_lora(pipeline: Any, extra: Extra, path: Path, name: str, family: str) ->
     _count(pipeline, held, name, title, mend)
 
 
-def _source(extra: Extra, path: Path) -> tuple[Any, dict[str, Any]]:
-    """What diffusers' loaders take for this file."""
+def _source(extra: Extra, path: Path) -> tuple[Any, dict[str, Any], list[str]]:
+    """What diffusers' loaders take for this file, with which options; and the names of its tensors."""
     if not extra.name.endswith(".safetensors"):
-        return read_tensors(extra.files, extra.name, path), {}
-    read_header(extra.files, extra.name)
-    return path.parent, {"weight_name": path.name, "use_safetensors": True, "local_files_only": True}
+        held = read_tensors(extra.files, extra.name, path)
+        return held, {}, list(map(str, held)) if isinstance(held, dict) else []
+    options = {"weight_name": path.name, "use_safetensors": True, "local_files_only": True}
+    return path.parent, options, list(read_header(extra.files, extra.name))
 
 
-def _matrices(pipeline: Any, source: Any, options: dict[str, Any], title: str, mend: str) -> dict[str, Tensor]:
+def _matrices(
+    pipeline: Any, source: Any, options: dict[str, Any], keys: list[str], title: str, mend: str
+) -> dict[str, Tensor]:
     """The tensors of a LoRA by diffusers' names, whoever wrote it."""
     unet = getattr(pipeline, "unet", None)
     config = None if unet is None else unet.config
@@ -58,7 +61,8 @@ def _matrices(pipeline: Any, source: Any, options: dict[str, Any], title: str, m
         with silent():
             read: Any = pipeline.lora_state_dict(source, unet_config=config, **options)
     except Exception as error:  # raised by the conversion of names that it does not know
-        raise ModelError(f"{title} is no LoRA for this model ({type(error).__name__}): {mend}") from error
+        strange = next((f"nothing takes {shown(key)}" for key in keys if key in str(error)), type(error).__name__)
+        raise ModelError(f"{title} is no LoRA for this model ({strange}): {mend}") from error
     held: dict[str, Tensor] = read[0] if isinstance(read, tuple) else read
     return held
 
