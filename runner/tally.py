@@ -8,10 +8,12 @@ _BARE = {"rate", "memory"}  # facts whose value says what it is: "45.1 images/s"
 
 
 def gibibytes(size: float) -> str:
-    """`size` bytes for people: "1,024 bytes", "812 MiB", "1.2 GiB"."""
+    """`size` bytes for people: "1,024 bytes", "812 MiB", "1.2 GiB", "3.4 TiB"."""
     if abs(size) < 2**20:
         return f"{size:,.0f} bytes"
-    return f"{size / 2**20:.0f} MiB" if size < 1000 * 2**20 else f"{size / 2**30:.1f} GiB"
+    if size < 1000 * 2**20:
+        return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**30:.1f} GiB" if size < 1000 * 2**30 else f"{size / 2**40:,.1f} TiB"
 
 
 def clock(seconds: float) -> str:

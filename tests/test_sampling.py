@@ -177,6 +177,17 @@ def test_a_matrix_is_drawn_and_laid_out(write):
     assert "Sampler: Euler" in texts
 
 
+def test_the_last_key_of_the_matrix_as_written_goes_across(write):
+    matrix = "matrix: {negative_prompt: ['', 'cat', 'dog'], guidance_scale: [3, 7]}"
+    run = write(f"prompts: [a], {SMALL}, {matrix}")
+    assert recipe("run", "draw.yaml") == 0
+    settled = yaml.safe_load((run / "settled.yaml").read_text())["sampling"]["matrix"]
+    assert list(settled) == ["negative_prompt", "guidance_scale"]
+    texts = [png.read(path)["parameters"] for path in sorted(run.glob(PICTURES))]
+    assert ["CFG scale: 3" in text for text in texts] == [True, False] * 3
+    assert "dog" in texts[5]
+
+
 def test_prompts_come_from_a_file_and_stand_in_the_record(write, here):
     (here / "prompts.txt").write_text("a red flower\n\nthe sky\n")
     run = write(f"prompts: ./prompts.txt, {SMALL}")
@@ -231,7 +242,7 @@ def test_a_plan_that_does_not_fit_the_memory_is_said_before_it_begins(write, cap
     write("prompts: [a], height: 16384, width: 16384, num_images: 64, batch_size: 64")
     assert recipe("run", "draw.yaml", "--dry-run") == 0
     err = capsys.readouterr().err
-    assert re.search(r"warning: drawing is planned to take [\d.,]+ GiB of memory and [\d.]+ GiB are free", err)
+    assert re.search(r"warning: drawing is planned to take [\d.,]+ TiB of memory and [\d.]+ GiB are free", err)
     assert "sampling.batch_size=32, compute.dtype=bf16" in err
     write(f"prompts: [a], {SMALL}")
     assert recipe("run", "draw.yaml", "--dry-run") == 0

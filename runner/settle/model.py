@@ -76,7 +76,9 @@ def _other_vae(given: Given, facts: Facts) -> Facts:
     part, config = find_part(files, "vae", "AutoencoderKL", **options)
     wanted, found = (c.get("latent_channels", 4) for c in (facts.configs["vae"], config))
     if wanted != found:
-        raise ModelError(f"model.vae has {found} latent channels and {shown(facts.family)} needs {wanted}")
+        raise ModelError(
+            f"model.vae has {found} latent channels and {shown(facts.family)} needs {wanted}: take one made for it"
+        )
     return replace(facts, parts={**facts.parts, "vae": part}, configs={**facts.configs, "vae": config})
 
 

@@ -48,9 +48,18 @@ def settle_sampling(given: Given, model: Facts) -> Facts | None:
         if section.get(key) is not None:
             given.keep(("sampling", key))
     Inputs.of(section)  # that can be read, before anything is loaded
-    section |= {key: entries[0] for key, entries in (section.get("matrix") or {}).items()}
+    if section.get("matrix"):
+        section["matrix"] = _as_ordered(given.recipe, section["matrix"])
+        section |= {key: entries[0] for key, entries in section["matrix"].items()}
     section |= family.defaults(model, section)
     return _refiner(given) if section.get("refiner") else None
+
+
+def _as_ordered(recipe: Recipe, matrix: dict[str, Any]) -> dict[str, Any]:
+    """The matrix in the recipe's own order, which decides what goes across the sheet."""
+    node = recipe.document.node(("sampling", "matrix"))
+    written = list(node.value) if node is not None and isinstance(node.value, dict) else []
+    return {key: matrix[key] for key in written if key in matrix}
 
 
 def _settle_scheduler(values: dict[str, Any], model: Facts) -> None:
