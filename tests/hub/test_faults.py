@@ -29,7 +29,7 @@ def test_a_download_that_came_short_is_of_the_machine():
 
 def test_a_disk_without_room_is_found_before_the_download(monkeypatch, tmp_path):
     monkeypatch.setattr("runner.hub.download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(EnvironmentFault, match=r"needs 931322574\.6 GiB and the disk .* HF_HOME"):
+    with pytest.raises(EnvironmentFault, match=r"needs 909,494\.7 TiB and the disk .* HF_HOME"):
         download(ASKED, "0" * 40, {"x.safetensors": Entry(10**18, "a" * 64)}, Remembers())
     assert not (tmp_path / "hub").exists()
 
