@@ -10,11 +10,11 @@ from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor
 from transformers import AddedToken
 
-from runner.errors import ModelError, Refused
+from runner.errors import ModelError
 from runner.models.family import Extra, Facts
 from runner.models.files import Files
 from runner.models.lora import lay_lora
-from runner.models.weights import check_finite, read_header, read_tensors
+from runner.models.weights import check_finite, check_pickle, read_header, read_tensors
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -32,11 +32,10 @@ def check_extra(files: Files, name: str, *, allow_pickle: bool) -> None:
         ModelError: it is damaged.
         EnvironmentFault: the hub cannot be asked.
     """
-    if not name.endswith(".safetensors"):
-        if not allow_pickle:
-            raise Refused(f"{files.title(name)} is a pickle: --allow-pickle reads it with weights_only")
-    else:
+    if name.endswith(".safetensors"):
         read_header(files, name)
+    else:
+        check_pickle(f"{files.title(name)} is a pickle", allow_pickle)
 
 
 def lay_on(pipeline: Any, facts: Facts, progress: Progress) -> list[str]:

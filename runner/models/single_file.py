@@ -14,7 +14,7 @@ from runner.errors import EnvironmentFault, ModelError, RecipeError, Refused
 from runner.models.family import Part
 from runner.models.files import Files, open_files
 from runner.models.index import INDEX
-from runner.models.weights import check_pickle, read_header
+from runner.models.weights import PICKLES, check_pickle, read_header
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _CLIP = {
     "text_encoder_2": ("open_clip_sdxl", "open_clip_sdxl_refiner", "open_clip_sd3"),
 }
 _T5 = "text_encoders.t5xxl.transformer.shared.weight"
-_PICKLES = (".ckpt", ".pt", ".bin", ".pth")
 
 
 class Checkpoint(Files):
@@ -108,7 +107,7 @@ def shapes_of(files: Files, name: str, allow_pickle: bool) -> Mapping[str, Any]:
     if name.endswith(".safetensors"):
         return read_header(files, name)
     title, path = files.title(name), files.at(name)
-    if not name.endswith(_PICKLES):
+    if not name.endswith(PICKLES):
         raise ModelError(f"{title} is no model: give a folder in diffusers' layout or a .safetensors file")
     check_pickle(f"{title} is a pickle", allow_pickle)
     if path is None:

@@ -17,6 +17,9 @@ from runner.models.files import Files
 from runner.shown import shown
 from runner.tally import gibibytes
 
+PICKLES = (".ckpt", ".pt", ".bin", ".pth")
+"""How the names of weight files end that are pickles."""
+
 _LARGEST_HEADER = 10**8  # bytes, as safetensors itself allows
 _SAFE_TORCH = "2.10"  # advisories on weights_only below it
 _FIRST = 2**18  # bytes to begin with: the header of most files

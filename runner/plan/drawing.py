@@ -30,7 +30,7 @@ class Drawing:
 
     Attributes:
         images: pictures; calls: denoising steps of a batch.
-        flops: of one such step.
+        flops: of one such step, of the largest pictures.
         memory: bytes by what holds them, at the most of them.
     """
 
@@ -58,7 +58,8 @@ def drawing(settled: Settled) -> Drawing:
     assert model is not None
     wanted = shots(values["sampling"])
     largest = max(len(shot.seeds) for shot in wanted)
-    costs = [_cost(facts, values, largest) for facts in (model, settled.refiner) if facts is not None]
+    widest = max((shot.cell.sampling for shot in wanted), key=_pixels)
+    costs = [_cost(facts, values, widest, largest) for facts in (model, settled.refiner) if facts is not None]
     calls = sum(_calls(shot) for shot in wanted)
     memory = max((memory for _, memory in costs), key=lambda memory: sum(memory.values()))
     return Drawing(sum(len(shot.seeds) for shot in wanted), calls, costs[0][0], memory)
@@ -70,15 +71,20 @@ def _calls(shot: Shot) -> int:
     return max(1, int(steps * sampling["strength"])) if sampling.get("init_image") else steps
 
 
-def _cost(model: Facts, values: dict[str, Any], batch: int) -> tuple[int, dict[str, int]]:
+def _pixels(sampling: dict[str, Any]) -> int:
+    """Of a picture, where the section says; a matrix may ask for several sizes."""
+    return int((sampling.get("height") or 0) * (sampling.get("width") or 0))
+
+
+def _cost(model: Facts, values: dict[str, Any], sampling: dict[str, Any], batch: int) -> tuple[int, dict[str, int]]:
     """Operations of one denoising step of a batch, and the memory of drawing it."""
     family, compute = family_class(model.family), values["compute"]
     skeletons = family.skeletons(model)
     denoiser, vae = next(iter(skeletons.values())), skeletons.get("vae")
     if vae is not None and compute["vae_tiling"]:
         vae.enable_tiling()
-    step = forward(lambda: family.rehearse(denoiser, model, values["sampling"]))
-    decoding = forward(lambda: family.rehearse_decoding(skeletons, model, values["sampling"]))
+    step = forward(lambda: family.rehearse(denoiser, model, sampling))
+    decoding = forward(lambda: family.rehearse_decoding(skeletons, model, sampling))
     width = WIDTHS[compute["dtype"]]
     wide = vae is not None and vae.config["force_upcast"] and compute["dtype"] == "fp16"  # diffusers decodes in fp32
     decoded = decoding.activations * (4 if wide else width) * (1 if compute["vae_slicing"] else batch)

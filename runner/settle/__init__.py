@@ -1,6 +1,6 @@
 """Inspect and settle: fill every `auto`, pin what can move, and check what depends on the model and the data.
 
-Reads configurations, headers and listings, never weights or pictures.
+Reads configurations, headers and listings, and the pictures that drawing starts from; never weights or data.
 """
 
 from __future__ import annotations

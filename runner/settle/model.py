@@ -18,10 +18,12 @@ from runner.models.files import Files, Single
 from runner.models.index import family_of
 from runner.models.parts import find_part
 from runner.models.single_file import open_checkpoint
+from runner.models.weights import PICKLES
 from runner.settle.given import Given
 from runner.shown import shown
 
-_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth", ".ckpt")
+_SUFFIXES = (".safetensors", *PICKLES)
+_CHECKER = ("safety_checker", "feature_extractor")
 
 
 def saved_model(given: Given) -> Facts:
@@ -61,8 +63,9 @@ def _safety(given: Given, facts: Facts) -> Facts:
     section["safety_checker"] = there if wanted == "auto" else wanted
     if section["safety_checker"] or not there:
         return facts
-    parts = {name: part for name, part in facts.parts.items() if name not in ("safety_checker", "feature_extractor")}
-    return replace(facts, parts=parts)
+    parts = {name: part for name, part in facts.parts.items() if name not in _CHECKER}
+    configs = {name: config for name, config in facts.configs.items() if name not in _CHECKER}
+    return replace(facts, parts=parts, configs=configs)
 
 
 def _other_vae(given: Given, facts: Facts) -> Facts:
