@@ -249,6 +249,31 @@ def test_a_plan_that_does_not_fit_the_memory_is_said_before_it_begins(write, cap
     assert "planned" not in capsys.readouterr().err
 
 
+def test_the_plan_counts_what_is_drawn(write, capsys):
+    def planned():
+        assert recipe("run", "draw.yaml", "--dry-run", "--format", "json") == 0
+        return json.loads(capsys.readouterr().out)
+
+    write(f"prompts: [a], {SMALL}", "checked")
+    checked = planned()
+    write(f"prompts: [a], {SMALL}", "checked", model=", safety_checker: false")
+    without = planned()
+    assert set(checked["parts"]) - set(without["parts"]) == {"safety_checker"}
+    assert without["parameters"] == checked["parameters"] - checked["parts"]["safety_checker"]
+    small = without["drawing"]["memory"]["activations"]
+    write("prompts: [a], num_inference_steps: 3, width: 32, height: 32, matrix: {height: [32, 128]}", "checked")
+    assert planned()["drawing"]["memory"]["activations"] > 2 * small
+
+
+def test_a_stochastic_sampler_of_a_flow_is_repeated_too(write):
+    sampler = "scheduler: {type: FlowMatchEulerDiscrete, stochastic_sampling: true}\n"
+    run = write(f"prompts: [a], num_images: 2, {SMALL}", "stable_diffusion_3", more=sampler)
+    assert recipe("run", "draw.yaml") == 0
+    assert recipe("run", "draw.yaml") == 0
+    for one, other in zip(drawn(run), drawn(run.parent / "002"), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_the_safety_checker_is_as_the_model_ships_it_unless_said_otherwise(write, capsys):
     run = write(f"prompts: [a], {SMALL}", "checked")
     assert recipe("run", "draw.yaml") == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Protocol
 
@@ -15,6 +16,17 @@ class Tick(Protocol):
     """Called after each denoising step; may raise to stop the drawing."""
 
     def __call__(self) -> None: ...
+
+
+@contextmanager
+def ambient(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's own generators begin with `seed` inside, and are as before after it.
+
+    For diffusers' pipelines that hand a sampler no generator, so that stochastic_sampling can be repeated.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @torch.inference_mode()

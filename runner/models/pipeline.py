@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from runner.diffusion.denoise import Tick
+from runner.diffusion.denoise import Tick, ambient
 from runner.diffusion.samplers import sampler
 from runner.models.described import OPTIONS, T5_TOKENIZER, Described
 from runner.models.extras import lay_on
@@ -128,14 +128,15 @@ class PipelineFamily(Described):
             tick()
             return tensors
 
-        result = self._pipeline(
-            **self.texts(request),
-            **self.options(request),
-            **self.pictures(request),
-            num_images_per_prompt=request.copies,
-            generator=list(generators),
-            callback_on_step_end=step_end,
-        )
+        with ambient(generators[0].initial_seed(), self._device):
+            result = self._pipeline(
+                **self.texts(request),
+                **self.options(request),
+                **self.pictures(request),
+                num_images_per_prompt=request.copies,
+                generator=list(generators),
+                callback_on_step_end=step_end,
+            )
         if isinstance(result.images, Tensor):
             return Drawn([], latents=result.images)
         flags = getattr(result, "nsfw_content_detected", None) or []

@@ -40,30 +40,15 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("flux")
-    toys.flux(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(FluxPipeline, folder)
-
-
 @pytest.mark.parametrize("section", OPTIONS, ids=lambda section: ",".join(map(str, section)))
 def test_every_sampler(ours, plain, section):
-    torch.manual_seed(0)  # stochastic_sampling draws from torch's own generator
+    torch.manual_seed(5)  # stochastic_sampling draws from torch's own generator; ours begins as the first picture's
     with scheduler(plain, section) as pipeline:
         expected = theirs(pipeline, **SIZE)
     torch.manual_seed(0)
+    before = torch.get_rng_state()
     assert_same(drawn(ours, scheduler=section, **SIZE), expected)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_all_its_texts_and_options(ours, plain):

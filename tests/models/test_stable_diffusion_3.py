@@ -40,30 +40,15 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sd3")
-    toys.stable_diffusion_3(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(StableDiffusion3Pipeline, folder)
-
-
 @pytest.mark.parametrize("section", OPTIONS, ids=lambda section: ",".join(map(str, section)))
 def test_every_sampler(ours, plain, section):
-    torch.manual_seed(0)  # stochastic_sampling draws from torch's own generator
+    torch.manual_seed(5)  # stochastic_sampling draws from torch's own generator; ours begins as the first picture's
     with scheduler(plain, section) as pipeline:
         expected = theirs(pipeline)
     torch.manual_seed(0)
+    before = torch.get_rng_state()
     assert_same(drawn(ours, scheduler=section), expected)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_samplers_differ(ours):
