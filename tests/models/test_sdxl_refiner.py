@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
+from diffusers import StableDiffusionXLInpaintPipeline
 
-from runner.models import toys
 from runner.models.described import DISCRETE
 from runner.models.sdxl_refiner import SDXLRefiner
 from tests.models.drawing import (
     assert_same,
-    built,
     drawn,
     each,
     facts_of,
@@ -20,23 +18,6 @@ from tests.models.drawing import (
     settled,
     theirs,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("refiner")
-    toys.sdxl_refiner(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(StableDiffusionXLImg2ImgPipeline, folder)
 
 
 @pytest.mark.parametrize("name", each(sorted(DISCRETE), few=["EulerDiscrete", "HeunDiscrete", "LCM"]))

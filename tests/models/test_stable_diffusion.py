@@ -47,23 +47,6 @@ OPTIONS = [
 SCHEDULERS = [*({"type": name} for name in sorted(DISCRETE)), *OPTIONS]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sd")
-    toys.stable_diffusion(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(StableDiffusionPipeline, folder)
-
-
 @pytest.mark.parametrize("section", SCHEDULERS, ids=lambda section: ",".join(map(str, section.values())))
 def test_every_sampler(ours, plain, section):
     with scheduler(plain, section) as pipeline:

@@ -39,27 +39,10 @@ SCHEDULERS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sdxl")
-    toys.stable_diffusion_xl(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def refiner_folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("refiner")
     toys.sdxl_refiner(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(StableDiffusionXLPipeline, folder)
 
 
 @pytest.mark.parametrize("section", SCHEDULERS, ids=lambda section: ",".join(map(str, section.values())))
