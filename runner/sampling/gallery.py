@@ -154,7 +154,8 @@ class Gallery:
     def _keep(self, drawn: Iterator[Picture]) -> None:
         """Writes single pictures as they come, and what is made of many at the end."""
         matrix = self.sampling.get("matrix")
-        limit = GRID_LIMIT if not matrix else len(axes(self.sampling)[0]) * len(axes(self.sampling)[1])
+        rows, columns = axes(self.sampling) if matrix else ([], [])
+        limit = len(rows) * len(columns) or GRID_LIMIT
         first: list[Picture] = []
         withheld = []
         for picture in drawn:
@@ -168,7 +169,6 @@ class Gallery:
             self._tell_withheld(withheld)
         images = [picture.image for picture in first]
         if matrix:
-            rows, columns = axes(self.sampling)
             self.samples.sheet(images, rows, columns)
         else:
             self.samples.grid(images, "grid.png")
