@@ -24,6 +24,8 @@ _KEYS = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_
 class AutoencoderKLFamily:
     """An AutoencoderKL that learns by `runner.diffusion.objectives.autoencode`; it draws only what it is shown."""
 
+    KEYS: ClassVar[frozenset[str]] = frozenset()
+    GPU_DTYPE: ClassVar[str] = "fp32"
     DENOISER: ClassVar[str] = "vae"
     TEXT_PARTS: ClassVar[tuple[str, ...]] = ()
     PIXEL_PARTS: ClassVar[tuple[str, ...]] = ("vae",)
