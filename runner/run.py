@@ -14,19 +14,24 @@ import torch
 from accelerate import Accelerator
 
 from runner.data.cache import Pictures, prepare
+from runner.methods import method_of
 from runner.models import family_class
-from runner.models.family import Facts, Family, Trainable
+from runner.models.family import Facts, Family
+from runner.models.trainable import Trainable
 from runner.outputs.card import card
 from runner.outputs.files import faults
 from runner.outputs.folder import RunFolder
 from runner.outputs.record import versions
+from runner.outputs.sample_recipe import sample_recipe
 from runner.outputs.samples import Samples
 from runner.progress import Progress
 from runner.sampling.gallery import Gallery
 from runner.sampling.preview import noised
+from runner.sampling.step_grids import StepGrids
 from runner.settle import Settled
 from runner.signals import Stop
-from runner.training.stage import run_training
+from runner.training.prior import prior_pictures
+from runner.training.stage import Around, run_training
 
 _ACCELERATE = {"fp32": "no"}  # accelerate's word
 
@@ -70,7 +75,7 @@ class Run:
         if pictures is not None and timesteps:
             self.samples.noise_preview(noised(family, pictures, timesteps, self.values["seed"]), timesteps)
         if pictures is not None and "training" in self.values:
-            self._train(family, pictures)
+            self._train(family, pictures, self._prior(family))
         if "sampling" in self.values:
             self._sample(family)
 
@@ -110,38 +115,36 @@ class Run:
             self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 
-    def _train(self, family: Trainable, pictures: Pictures) -> None:
+    def _prior(self, family: Trainable) -> Pictures | None:
+        """What the model draws of the class before it learns one thing of it."""
+        if "prior" not in self.values["data"]:
+            return None
+        with self._stage("Prior"):
+            return prior_pictures(family, self.values, cache_dir=self.cache_dir, progress=self.progress, stop=self.stop)
+
+    def _train(self, family: Trainable, pictures: Pictures, prior: Pictures | None) -> None:
+        gallery = self.gallery if "sampling" in self.values else None
+        grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
+        around = Around(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids)
         with self._stage("Training"):
-            run_training(
-                family,
-                pictures,
-                self.values,
-                accelerator=self.accelerator,
-                folder=self.folder,
-                progress=self.progress,
-                stop=self.stop,
-                has_grid=self.samples.has_step_grid,
-                draw_grid=lambda step: self._draw_step_grid(family, step),
-            )
+            run_training(family, pictures, prior, self.values, around)
             self._keep_model(family)
             self.samples.gif()
 
     def _keep_model(self, family: Trainable) -> None:
-        """model/ appears whole or not at all."""
+        """model/ appears whole or not at all; a recipe beside it draws with it."""
+        method = method_of(self.values)
         final, draft = self.folder.path / "model", self.folder.path / ".tmp-model"
-        if final.is_dir():
-            return
-        with faults(final):
-            shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed here
-            family.save(draft)
-            text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
-            (draft / "README.md").write_text(text, "utf-8")
-            draft.rename(final)
-
-    def _draw_step_grid(self, family: Trainable, step: int) -> None:
-        count = min(self.values["training"]["sample_images"], self.values["sampling"]["num_images"])
-        with self._autocast():
-            self.gallery.step_grid(family, step, count)
+        if not final.is_dir():
+            with faults(final):
+                shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed here
+                method.save(family, self.values, draft)
+                text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
+                (draft / "README.md").write_text(text, "utf-8")
+                draft.rename(final)
+        if family.KEYS:  # those of `sampling`
+            learned = "/".join(filter(None, ["model", method.WEIGHTS]))
+            self.folder.write_text("sample.yaml", sample_recipe(self.values, learned, str(self.folder.path)))
 
     def _sample(self, family: Family) -> None:
         with self._stage("Sampling"), self._autocast():

@@ -20,7 +20,7 @@ RUNNER = Path(__file__).parents[1] / "runner"
 LINE = [
     ["errors", "shown", "tally", "view", "shipped_files", "places"],
     ["language", "progress"],
-    ["outputs", "signals", "doctor"],
+    ["outputs", "signals", "doctor", "memory"],
     ["hub"],
     ["data"],
     ["diffusion.schedules", "diffusion.samplers", "diffusion.denoise", "prompts"],

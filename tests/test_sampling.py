@@ -368,7 +368,7 @@ def test_out_of_memory_names_the_keys_to_change(write, here):
     with started(here, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 5, err
-    assert "the machine is out of memory; what was drawn is kept" in err
+    assert "the machine is out of memory; what was made is kept" in err
     assert sorted(MENDS, key=err.index) == MENDS
     assert "Traceback" not in err
 

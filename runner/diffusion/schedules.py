@@ -68,6 +68,16 @@ class DiscreteSchedule:
         return snr.clamp(max=snr_gamma) / implied
 
 
+def density(u: Tensor, training: dict[str, Any]) -> Tensor:
+    """Where in [0, 1] the timesteps lie that uniform numbers `u` choose.
+
+    logit_normal prefers the middle (Esser et al. 2024, section 3.1): sigmoid(m + s z), with z = Φ⁻¹(u) standard normal.
+    """
+    if training["timestep_sampling"] == "uniform":
+        return u
+    return torch.sigmoid(training["logit_mean"] + training["logit_std"] * torch.special.ndtri(u))
+
+
 def _wide(values: Tensor, like: Tensor) -> Tensor:
     """(B,) as (B, 1, 1, …) of the dimensions and number format of `like`."""
     return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))

@@ -13,7 +13,11 @@ _FAMILIES = {
     "stable_diffusion_3": ("runner.models.stable_diffusion_3", "StableDiffusion3"),
     "flux": ("runner.models.flux", "Flux"),
 }
-
+_NEW = {
+    "autoencoder_kl": ("runner.models.autoencoder_kl", "AutoencoderKLFamily"),
+    "latent_unet": ("runner.models.latent_unet", "LatentUNet"),
+}
+"""Models that only a recipe describes: saved ones are of another family, or part of one."""
 
 FAMILIES = tuple(_FAMILIES)
 """Their names, as `model.family` gives them."""
@@ -21,5 +25,5 @@ FAMILIES = tuple(_FAMILIES)
 
 def family_class(name: str) -> Any:
     """The class of a family, imported when it is first asked for."""
-    module, attribute = _FAMILIES[name]
+    module, attribute = (_FAMILIES | _NEW)[name]
     return getattr(import_module(module), attribute)

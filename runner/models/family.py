@@ -11,9 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from runner.data.batches import Batch
 from runner.diffusion.denoise import Tick
-from runner.diffusion.schedules import Schedule
 from runner.models.files import Files
 
 if TYPE_CHECKING:
@@ -74,6 +72,8 @@ class Facts:
         options: the plain values of model_index.json, such as force_zeros_for_empty_prompt.
         checkpoint: the single file that holds the weights of the parts which name no weights themselves.
         embeddings, loras: what is laid over it.
+        schedule: the `scheduler` section that a recipe trains it with, where that is not its own.
+        texts: the captions that a tokenizer is made from, where a recipe builds one.
     """
 
     family: str
@@ -85,17 +85,8 @@ class Facts:
     checkpoint: Part | None = None
     embeddings: tuple[Extra, ...] = ()
     loras: tuple[Extra, ...] = ()
-
-
-@dataclass(frozen=True)
-class Moments:
-    """A picture in the space where diffusion happens: its mean, (B, C, H, W)."""
-
-    mean: Tensor
-
-    def sample(self) -> Tensor:
-        """One sample per picture, shape (B, C, H, W)."""
-        return self.mean
+    schedule: dict[str, Any] | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,31 +210,4 @@ class Family(Protocol):
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """One picture per generator; `tick` is called after each denoising step."""
-        ...
-
-
-class Trainable(Family, Protocol):
-    """A family that can learn as well."""
-
-    schedule: Schedule
-    sample_shape: tuple[int, ...]
-
-    def encode(self, pixels: Tensor) -> Moments:
-        """uint8 pixels (B, 3, H, W) as what the denoiser works on."""
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """The denoiser's space as pictures in [0, 1], (B, 3, H, W)."""
-        ...
-
-    def condition(self, batch: Batch) -> dict[str, Tensor]:
-        """The keyword arguments of the denoiser besides sample and timestep."""
-        ...
-
-    def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        """The denoiser's output at timesteps t (B,)."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """A folder in diffusers' layout."""
         ...

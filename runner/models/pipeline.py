@@ -74,6 +74,8 @@ class PipelineFamily(Described):
             parts |= load_parts(facts.parts, progress, dtype=dtype)
         else:
             parts |= load_single(facts, progress, dtype=dtype)
+        if facts.schedule is not None:
+            parts["scheduler"] = sampler(parts["scheduler"], facts.schedule)
         return cls(parts, facts, device=device, compute=compute, progress=progress)
 
     def calls(self, request: Request) -> int:

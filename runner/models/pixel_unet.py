@@ -18,10 +18,11 @@ from runner.diffusion.denoise import Tick, denoise
 from runner.diffusion.samplers import noise_scheduler, sampler, saved_scheduler
 from runner.diffusion.schedules import DiscreteSchedule
 from runner.errors import ModelError
-from runner.models.family import COMMON, DTYPES, Drawn, Facts, Misfit, Moments, Request
+from runner.models.family import COMMON, DTYPES, Drawn, Facts, Misfit, Request
 from runner.models.files import Files
 from runner.models.parts import find_part, load_part, skeleton
 from runner.models.pixel_files import LABELS, saved_labels, saved_schedule
+from runner.models.trainable import Moments
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class PixelUNet:
 
     KEYS: ClassVar[frozenset[str]] = COMMON | {"labels", "guidance_scale", "eta", "noise_preview", "trajectory"}
     GPU_DTYPE: ClassVar[str] = "fp32"
+    DENOISER: ClassVar[str] = "unet"
+    TEXT_PARTS: ClassVar[tuple[str, ...]] = ()
+    PIXEL_PARTS: ClassVar[tuple[str, ...]] = ()
+    FROZEN: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin, facts: Facts) -> None:
         self.unet = unet
@@ -43,8 +48,6 @@ class PixelUNet:
         self.facts = facts
         self.parts: dict[str, nn.Module] = {"unet": unet}
         self.schedule = DiscreteSchedule(scheduler, unet.device)
-        size = unet.config["sample_size"]
-        self.sample_shape = (unet.config["in_channels"], size, size)
 
     @staticmethod
     def block_types(model: dict[str, Any]) -> dict[str, list[str]]:
@@ -156,12 +159,22 @@ class PixelUNet:
             scheduler = noise_scheduler(facts.configs["scheduler"])
         return cls(unet.to(device), scheduler, facts)
 
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """That of the pictures."""
+        return (self.unet.config["in_channels"], height, width)
+
     def encode(self, pixels: Tensor) -> Moments:
         """Pixels scaled to [-1, 1]."""
         return Moments(pixels.float() / 127.5 - 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         return (latents / 2 + 0.5).clamp(0, 1)
+
+    def embed(self, texts: Sequence[str]) -> dict[str, Tensor]:  # noqa: ARG002 - it knows no text
+        return {}
+
+    def tokenizer(self, text_part: str) -> Any:
+        raise KeyError(text_part)  # it has none
 
     def condition(self, batch: Batch) -> dict[str, Tensor]:
         if batch.labels is None:
@@ -187,7 +200,7 @@ class PixelUNet:
         latents, moments = denoise(
             lambda x, t: self._guided(x, t, conds, sampling["guidance_scale"]),
             scheduler,
-            shape=self.sample_shape,
+            shape=self.shape(self.unet.config["sample_size"], self.unet.config["sample_size"]),
             generators=generators,
             steps=sampling["num_inference_steps"],
             device=self.unet.device,

@@ -13,13 +13,13 @@ from torch import Tensor
 from runner.diffusion.denoise import Tick
 from runner.models.described import DISCRETE, FROM_IMAGE, PROMPTED, TOKENIZER, Layer
 from runner.models.family import Drawn, Facts, Misfit, Request
-from runner.models.pipeline import PipelineFamily
+from runner.models.learning import LearningFamily
 
 INPAINTING = 9
 """The input channels of a UNet made for inpainting: latents, the masked picture's latents, and the mask."""
 
 
-class StableDiffusion(PipelineFamily):
+class StableDiffusion(LearningFamily):
     """Stable Diffusion 1.x and 2.x."""
 
     KEYS: ClassVar[frozenset[str]] = PROMPTED | FROM_IMAGE | {"prompt_syntax", "guidance_rescale", "clip_skip", "eta"}

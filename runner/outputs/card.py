@@ -10,8 +10,7 @@ from runner.shown import shown
 _MARKED = re.compile(r"([\\`*_\[\]<>#&|~])")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DATA = {"builtin": "pictures that recipe draws itself", "folder": "a folder of pictures"}
-_PIPELINE = ("DiffusionPipeline", "pipeline", "")
-_CLASSES = ("UNet2DModel", "unet", ', subfolder="unet"')  # no pipeline of diffusers draws pixels of a class
+_HERE = "PATH_OF_THIS_FOLDER"
 
 
 def card(recipe: Mapping[str, Any], versions: Mapping[str, str], facts: Mapping[str, str]) -> str:
@@ -28,7 +27,6 @@ def card(recipe: Mapping[str, Any], versions: Mapping[str, str], facts: Mapping[
         rows |= {"Batch size": _text(training.get("batch_size")), "Learning rate": _text(training.get("learning_rate"))}
     rows |= {"Seed": _text(recipe.get("seed")), **{_text(key): _text(value) for key, value in facts.items()}}
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    loader, variable, where = _CLASSES if recipe.get("model", {}).get("num_class_embeds") else _PIPELINE
     made = ", ".join(f"{_text(name)} {_text(version)}" for name, version in versions.items())
     return f"""---
 {_front_matter(recipe)}
@@ -42,12 +40,10 @@ def card(recipe: Mapping[str, Any], versions: Mapping[str, str], facts: Mapping[
 |---|---|
 {table}
 
-Draw with it again: `model: {{type: pretrained, id: PATH_OF_THIS_FOLDER}}` in a recipe, or in Python
+Use it again: `{_in_a_recipe(recipe)}` in a recipe, or in Python
 
 ```python
-from diffusers import {loader}
-
-{variable} = {loader}.from_pretrained("PATH_OF_THIS_FOLDER"{where})
+{_in_python(recipe)}
 ```
 
 The whole recipe is settled.yaml in the run's folder. Nobody has chosen a licence for these weights yet; the terms of
@@ -55,6 +51,40 @@ the data go on applying.
 
 Made with {made}.
 """
+
+
+def _in_a_recipe(recipe: Mapping[str, Any]) -> str:
+    """The lines of a recipe that use what was learned."""
+    adapter, model = recipe.get("adapter"), recipe.get("model", {})
+    if model.get("type") == "autoencoder_kl":
+        return f"model: {{type: latent_unet, vae: {{id: {_HERE}}}}}"
+    if adapter is None:
+        return f"model: {{type: pretrained, id: {_HERE}}}"
+    key = "loras" if adapter["type"] == "lora" else "embeddings"
+    return f"model: {{type: pretrained, id: {_text(_base(model))}, {key}: [{{id: {_HERE}}}]}}"
+
+
+def _in_python(recipe: Mapping[str, Any]) -> str:
+    """How diffusers loads what was learned."""
+    adapter, model = recipe.get("adapter"), recipe.get("model", {})
+    if model.get("type") == "autoencoder_kl":
+        return f'from diffusers import AutoencoderKL\n\nvae = AutoencoderKL.from_pretrained("{_HERE}")'
+    if model.get("num_class_embeds"):  # no pipeline of diffusers draws pixels of a class
+        load = f'unet = UNet2DModel.from_pretrained("{_HERE}", subfolder="unet")'
+        return f"from diffusers import UNet2DModel\n\n{load}"
+    base = _HERE if adapter is None else _text(_base(model))
+    lines = ["from diffusers import DiffusionPipeline", "", f'pipeline = DiffusionPipeline.from_pretrained("{base}")']
+    if adapter is not None and adapter["type"] == "lora":
+        lines.append(f'pipeline.load_lora_weights("{_HERE}", weight_name="pytorch_lora_weights.safetensors")')
+    elif adapter is not None:
+        token = json.dumps(shown(adapter["token"]))
+        lines.append(f'pipeline.load_textual_inversion("{_HERE}/learned_embeds.safetensors", token={token})')
+    return "\n".join(lines)
+
+
+def _base(model: Mapping[str, Any]) -> str:
+    """The model that an adapter goes with; the path of a folder is nobody else's business."""
+    return model["id"] if _HUB_ID.fullmatch(str(model.get("id"))) else "THE_BASE_MODEL"
 
 
 def _front_matter(recipe: Mapping[str, Any]) -> str:
@@ -65,7 +95,7 @@ def _front_matter(recipe: Mapping[str, Any]) -> str:
         lines.append(f"datasets: [{json.dumps(data['id'])}]")
     if model.get("type") == "pretrained" and _HUB_ID.fullmatch(model["id"]):
         lines.append(f"base_model: {json.dumps(model['id'])}")
-    kind = "text-to-image" if model.get("type") == "pretrained" else "unconditional-image-generation"
+    kind = "unconditional-image-generation" if model.get("type") == "pixel_unet" else "text-to-image"
     return "\n".join([*lines, f"pipeline_tag: {kind}", f"tags: [diffusion, {kind}, recipe]"])
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.memory import drawing_mends, training_mends
 from runner.plan.numbers import Plan
-from runner.sampling.memory import mends
 from runner.tally import gibibytes
 
 
@@ -22,12 +22,8 @@ def shortage(plan: Plan, values: dict[str, Any]) -> str | None:
         needed = sum(numbers.memory.values()) if numbers is not None else 0
         if needed > free:
             said = f"{name} is planned to take {gibibytes(needed)} of memory and {gibibytes(free)} are free"
-            change = (
-                ", ".join(mends(values))
-                if name == "drawing"
-                else "training.batch_size, training.gradient_checkpointing"
-            )
-            return f"{said}: it will probably run out; change, the most effective first: {change}"
+            mends = drawing_mends if name == "drawing" else training_mends
+            return f"{said}: it will probably run out; change, the most effective first: {', '.join(mends(values))}"
     return None
 
 

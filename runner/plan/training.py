@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.data.batches import Work
+from runner.methods import method_of
 from runner.models import family_class
 from runner.models.counting import Count, learning, parameters
 from runner.models.family import WIDTHS, Facts
+from runner.training.idle import idle_parts
 
 # Bytes of optimizer state per parameter; adafactor keeps rows and columns only, next to nothing.
 _OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4, "adafactor": 0, "adamw_8bit": 2, "prodigy": 16}
@@ -34,31 +36,50 @@ class Training:
     memory: dict[str, int]
 
 
-def _count(model: Facts, values: dict[str, Any]) -> tuple[int, Count]:
-    """The denoiser's parameters, and one training picture's forward pass."""
-    family = family_class(model.family)
-    denoiser = next(iter(family.skeletons(model).values()))
-    checkpointed = values["training"]["gradient_checkpointing"]
-    forward = learning(denoiser, lambda: family.rehearse(denoiser, model, None), checkpointed=checkpointed)
-    return parameters(denoiser), forward
-
-
 def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Training:
     """What training this model on `pictures` pictures (None: not known yet) takes."""
     section = values["training"]
     known = pictures is not None or not section["num_train_epochs"]
     work = Work.of(section, pictures or 1)
-    learn, forward = _count(model, values)
-    weights = 4 * learn
+    parts = family_class(model.family).skeletons(model)
+    base = {name: parameters(part) for name, part in parts.items()}
+    learn = method_of(values).mark(parts, values)
+    forward = _forward(values, model, parts)
+    rows = section["batch_size"] * (2 if "prior" in values["data"] else 1)
     memory = {
-        "weights": weights,
-        "gradients": weights,
+        "weights": _weights(values, model, parts, base),
+        "gradients": 4 * learn,
         "optimizer": _OPTIMIZER_BYTES[section["optimizer"]["type"]] * learn,
-        "average": weights if "ema" in section else 0,
-        "activations": forward.activations * WIDTHS[values["compute"]["mixed_precision"]] // 4 * section["batch_size"],
+        "average": 4 * learn if "ema" in section else 0,
+        "activations": forward.activations * WIDTHS[values["compute"]["mixed_precision"]] // 4 * rows,
     }
-    # A backward pass costs twice a forward pass.
-    flops = 3 * forward.flops * work.samples_per_step
+    # A backward pass costs twice a forward pass, and once where the weights stay as they are.
+    passes = 3 if "adapter" not in values else 2
+    flops = passes * forward.flops * rows * section["gradient_accumulation_steps"]
     epochs = work.samples / pictures if pictures else None
     steps, images = (work.steps, work.samples) if known else (None, None)
     return Training(steps, images, epochs, learn, flops, memory)
+
+
+def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Count:
+    """One training picture's pass through the denoiser."""
+    family, side = family_class(model.family), values["data"]["resolution"]
+    denoiser = next(iter(parts.values()))
+    if not any(p.requires_grad for p in denoiser.parameters()):
+        denoiser.requires_grad_(True)  # gradients pass through it to the text encoder: all of its activations are kept
+    size = {"height": side, "width": side}
+    checkpointed = values["training"]["gradient_checkpointing"]
+    return learning(denoiser, lambda: family.rehearse(denoiser, model, size), checkpointed=checkpointed)
+
+
+def _weights(values: dict[str, Any], model: Facts, parts: dict[str, Any], base: dict[str, int]) -> int:
+    """Bytes of the weights on the device while training: those of idle parts are not there."""
+    idle = idle_parts(family_class(model.family), parts, values)
+    narrow = WIDTHS[values["compute"]["mixed_precision"]]
+    total = 0
+    for name, part in parts.items():
+        learn = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        whole = learn == base[name]
+        if name not in idle:
+            total += 4 * learn + (0 if whole else base[name] * narrow)
+    return total

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from runner.diffusion.denoise import Tick
+from runner.memory import drawing_mends, guarded
 from runner.models.family import Family, Request
 from runner.outputs.parameters import parameters
 from runner.outputs.samples import GRID_LIMIT, Samples
 from runner.progress import Progress
 from runner.sampling.axes import axes
-from runner.sampling.memory import guarded
 from runner.sampling.requests import Inputs, Picture, generators, pictures, request
-from runner.sampling.shots import Shot, shots
+from runner.sampling.shots import Shot, seeds, shots
 from runner.signals import Stop
 
 
@@ -86,9 +86,13 @@ class Gallery:
 
         self._keep(self._drawn(self.shots, end))
 
-    def step_grid(self, family: Family, step: int, count: int) -> None:
-        """The grid of the first `count` pictures, after optimizer step `step`."""
-        few = shots({**self.sampling, "num_images": count, "trajectory": 0})
+    def step_grid(self, family: Family, step: int, count: int, prompts: Sequence[str] | None) -> None:
+        """The grid after optimizer step `step`: about `count` pictures, of these prompts or the recipe's own."""
+        section = {key: value for key, value in self.sampling.items() if key != "matrix"} | {"trajectory": 0}
+        if section.get("prompts"):
+            section["prompts"] = list(prompts or section["prompts"])[:count]
+        each = max(1, count // max(1, len(section.get("prompts") or ())))
+        few = shots(section | {"seeds": seeds(self.sampling)[:each]})
         drawn = self._drawn(few, lambda shot: self._draw(family, shot), again=False)
         self.samples.step_grid([picture.image for picture in drawn], step)
 
@@ -115,7 +119,10 @@ class Gallery:
     @contextmanager
     def _denoising(self, family: Family, asked: Request) -> Iterator[Tick]:
         """A bar of denoising steps that a signal can stop, where running out of memory is one sentence."""
-        with guarded(self.values), self.progress.bar("Denoise", family.calls(asked), unit="step") as bar:
+        with (
+            guarded(self.values, drawing_mends(self.values)),
+            self.progress.bar("Denoise", family.calls(asked), unit="step") as bar,
+        ):
 
             def tick() -> None:
                 bar.advance()

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from runner.data.cache import Pictures
-from runner.models.family import Trainable
+from runner.models.trainable import Trainable
 
 
+@torch.no_grad()
 def noised(family: Trainable, pictures: Pictures, timesteps: Sequence[int], seed: int) -> list[Image.Image]:
     """The first picture at each timestep, with the same noise throughout.
 
@@ -25,7 +26,7 @@ def noised(family: Trainable, pictures: Pictures, timesteps: Sequence[int], seed
     square = _middle(pictures[0])
     pixels = torch.from_numpy(square.transpose(2, 0, 1).copy())[None].to(device)
     t = torch.tensor(list(timesteps), device=device)
-    x0 = family.encode(pixels).sample().expand(len(t), -1, -1, -1)
+    x0 = family.encode(pixels).sample(None).expand(len(t), -1, -1, -1)
     eps = torch.randn(x0.shape[1:], generator=torch.Generator("cpu").manual_seed(seed)).to(device).expand_as(x0)
     x_t = family.schedule.mix(x0, eps, t)
     arrays = (family.decode(x_t).cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)

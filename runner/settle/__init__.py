@@ -15,7 +15,9 @@ from runner.language.recipe import Recipe
 from runner.models.family import Facts
 from runner.settle import machine
 from runner.settle.given import Given
-from runner.settle.model import new_model, saved_model
+from runner.settle.learning import settle_learning
+from runner.settle.model import saved_model
+from runner.settle.new_model import new_model
 from runner.settle.pictures import open_data
 from runner.settle.sampling import misfits, settle_sampling
 
@@ -56,7 +58,7 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
     values = copy.deepcopy(recipe.values)
     given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle)
     values["compute"] |= machine.settle(values["compute"])
-    _raise(machine.problems(recipe, values["compute"]))
+    _raise(machine.problems(recipe, values))
     if "training" in values:
         from runner.training.optimizers import require
 
@@ -65,7 +67,9 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
     model = refiner = None
     if "model" in values:
         saved = values["model"]["type"] == "pretrained"
-        model = saved_model(given) if saved else new_model(recipe, values, source)
+        model = saved_model(given) if saved else new_model(given, source)
+        if "training" in values:
+            model = settle_learning(given, model)
         values["compute"] |= machine.settle_drawing(values, model if saved else None)
         if "sampling" in values:
             refiner = settle_sampling(given, model)

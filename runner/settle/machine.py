@@ -43,16 +43,26 @@ def settle_drawing(values: dict[str, Any], saved: Facts | None) -> dict[str, str
         values: the device is settled.
         saved: the model; None for one with random weights, which is built in fp32 and never offloaded.
     """
-    compute = values["compute"]
+    compute, learns = values["compute"], "training" in values
     dtype, offload = compute["dtype"], compute["offload"]
     on_cpu = compute["device"] == "cpu"
     if dtype == "auto":
-        dtype = "fp32" if on_cpu or saved is None else family_class(saved.family).GPU_DTYPE
-    if on_cpu or saved is None:
-        offload = "none"  # there is nowhere to offload to
+        dtype = _dtype(values, saved)
+    if on_cpu or saved is None or learns:
+        offload = "none"  # there is nowhere to offload to, or all of it is needed at once
     elif offload == "auto":
         offload = _offload(compute["device"], dtype, saved)
     return {"dtype": dtype, "offload": offload}
+
+
+def _dtype(values: dict[str, Any], saved: Facts | None) -> str:
+    """The number format of weights: those that learn are kept in fp32, those below an adapter as training computes."""
+    compute = values["compute"]
+    if saved is None or ("training" in values and "adapter" not in values):
+        return "fp32"
+    if "training" in values:
+        return str(compute["mixed_precision"])
+    return "fp32" if compute["device"] == "cpu" else str(family_class(saved.family).GPU_DTYPE)
 
 
 def _offload(device: str, dtype: str, saved: Facts) -> str:
@@ -69,8 +79,12 @@ def _offload(device: str, dtype: str, saved: Facts) -> str:
     return "model" if max(sizes) + _ROOM < free else "sequential"
 
 
-def problems(recipe: Recipe, compute: dict[str, Any]) -> Iterator[Problem]:
-    """What of `compute` this machine cannot do."""
+def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
+    """What of `compute` this machine, or this kind of training, cannot do."""
+    compute = values["compute"]
+    if "training" in values and "adapter" not in values and compute["dtype"] not in ("auto", "fp32"):
+        message = "weights that learn are kept in fp32: write auto, and compute.mixed_precision for the work itself"
+        yield recipe.problem(("compute", "dtype"), "half-weights", message)
     if compute["mixed_precision"] == "fp16" and compute["device"] == "cpu":
         yield recipe.problem(
             ("compute", "mixed_precision"),

@@ -1,4 +1,4 @@
-"""The model: inspected where it exists, described where it is built."""
+"""A model that exists: inspected, with all that the recipe lays over it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner.data.source import Source
-from runner.errors import DataError, ModelError
+from runner.errors import ModelError
 from runner.language.document import Steps, dotted
 from runner.language.problems import RecipeProblems
-from runner.language.recipe import Recipe
 from runner.models import family_class
 from runner.models.extras import check_extra
-from runner.models.family import Extra, Facts
+from runner.models.family import Extra, Facts, Part
 from runner.models.files import Files, Single
 from runner.models.index import family_of
 from runner.models.parts import find_part
@@ -69,20 +67,25 @@ def _safety(given: Given, facts: Facts) -> Facts:
 
 
 def _other_vae(given: Given, facts: Facts) -> Facts:
-    section = given.values["model"]["vae"]
     if "vae" not in facts.configs:
         message = f"a {facts.family} has no VAE to replace"
         raise RecipeProblems([given.recipe.problem(("model", "vae"), "vae", message)])
-    files = given.files(("model", "vae"))
-    folder = "" if "config.json" in files.sizes else "vae"
-    options = {"variant": section["variant"], "allow_pickle": given.allow_pickle, "folder": folder}
-    part, config = find_part(files, "vae", "AutoencoderKL", **options)
+    part, config = vae(given)
     wanted, found = (c.get("latent_channels", 4) for c in (facts.configs["vae"], config))
     if wanted != found:
         raise ModelError(
             f"model.vae has {found} latent channels and {shown(facts.family)} needs {wanted}: take one made for it"
         )
     return replace(facts, parts={**facts.parts, "vae": part}, configs={**facts.configs, "vae": config})
+
+
+def vae(given: Given) -> tuple[Part, dict[str, Any]]:
+    """The VAE that `model.vae` names: its files, and its configuration."""
+    section = given.values["model"]["vae"]
+    files = given.files(("model", "vae"))
+    folder = "" if "config.json" in files.sizes else "vae"
+    options = {"variant": section["variant"], "allow_pickle": given.allow_pickle, "folder": folder}
+    return find_part(files, "vae", "AutoencoderKL", **options)
 
 
 def _extras(given: Given, key: str) -> tuple[Extra, ...]:
@@ -114,32 +117,3 @@ def _one_file(given: Given, entry: dict[str, Any], path: Steps) -> tuple[Files, 
         known = f"{len(candidates)} files ({', '.join(map(shown, candidates[:4]))} …)" if candidates else "none"
         raise ModelError(f"{dotted(path)}: name the file of {shown(files.origin)} with 'file:': it holds {known}")
     return files, candidates[0]
-
-
-def new_model(recipe: Recipe, values: dict[str, Any], source: Source | None) -> Facts:
-    """The facts of a pixel_unet that starts from random weights."""
-    model = values["model"]
-    classes = _classes(recipe, values, source)
-    pixel_unet = family_class("pixel_unet")
-    model |= pixel_unet.block_types(model)
-    facts: Facts = pixel_unet.from_recipe(model, values["scheduler"], values["data"]["resolution"], classes)
-    return facts
-
-
-def _classes(recipe: Recipe, values: dict[str, Any], source: Source | None) -> list[str]:
-    """The class names that the model is told about; fills `num_class_embeds`."""
-    model = values["model"]
-    wanted = model["num_class_embeds"]
-    if wanted is None:
-        return []
-    classes = list(source.classes) if source is not None else []
-    if not classes:
-        raise DataError(
-            "model.num_class_embeds needs classes, and the data has none: put the pictures into one folder per class, "
-            "name data.label_column, or leave num_class_embeds out"
-        )
-    if wanted != "auto" and wanted != len(classes):
-        message = f"the data has {len(classes)} classes: write {len(classes)} or auto"
-        raise RecipeProblems([recipe.problem(("model", "num_class_embeds"), "class-count", message)])
-    model["num_class_embeds"] = len(classes)
-    return classes

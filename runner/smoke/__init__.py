@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.language.recipe import Recipe
-from runner.smoke.pretrained import toy_pretrained
+from runner.smoke.data import toy_data
+from runner.smoke.pretrained import few_pictures, toy_pretrained, toy_vae
 
-_PICTURES, _STEPS, _BATCH, _DRAWN, _INFERENCE_STEPS = 24, 4, 2, 4, 4
+_STEPS, _BATCH, _DRAWN, _INFERENCE_STEPS = 4, 2, 4, 4
 _CHANNELS, _GROUPS, _HEAD = 16, 8, 8
+_RANK, _VECTORS = 4, 2
 
 
 def rehearsal(recipe: Recipe, scratch: Path) -> dict[str, Any]:
@@ -27,26 +29,34 @@ def rehearsal(recipe: Recipe, scratch: Path) -> dict[str, Any]:
     small = copy.deepcopy(recipe.values)
     small["name"] = f"{small['name'][:58]}-smoke"
     small["compute"] |= {"device": "cpu", "mixed_precision": "auto", "dtype": "auto", "offload": "auto"}
-    if small.get("model", {}).get("type") == "pretrained":
+    kind = small.get("model", {}).get("type")
+    if kind == "pretrained":
         toy_pretrained(recipe, small, scratch)
-    elif "model" in small:
-        small["model"] |= _toy_unet(small["model"])
+    elif kind is not None:
+        small["model"] |= _TOYS[kind](small["model"], scratch)
     if "data" in small:
-        levels = len(small.get("model", {}).get("block_out_channels", []))
-        small["data"] = _builtin(small["data"], max(32, 2 ** (levels - 1)))
+        small["data"] = toy_data(small["data"], _side(small))
     if "training" in small:
         _few_steps(small["training"])
-    if "sampling" in small and small["model"]["type"] != "pretrained":
+    if "adapter" in small:
+        _small_adapter(small["adapter"])
+    if kind == "pixel_unet" and "sampling" in small:
         _few_pictures(small["sampling"], guided=small["model"]["num_class_embeds"] is not None)
+    elif "sampling" in small:
+        few_pictures(small["sampling"], scratch)
     return small
 
 
-def _builtin(data: dict[str, Any], resolution: int) -> dict[str, Any]:
-    kept: dict[str, Any] = {key: data[key] for key in ("random_flip", "color_jitter") if key in data}
-    return {"type": "builtin", "num_images": _PICTURES, "label_by": "kind", "resolution": resolution, **kept}
+def _side(small: dict[str, Any]) -> int:
+    """The side of toy pictures: as small as the model's levels allow, or what toys of latent models are made for."""
+    model = small.get("model", {})
+    if model.get("type") == "pretrained":
+        return 32 if model["family"] == "pixel_unet" else 64
+    levels = len(model.get("block_out_channels", []))
+    return max(64 if model.get("type") == "latent_unet" else 32, 2 ** (levels - 1))
 
 
-def _toy_unet(model: dict[str, Any]) -> dict[str, Any]:
+def _toy_pixel_unet(model: dict[str, Any], _scratch: Path) -> dict[str, Any]:
     return {
         "block_out_channels": [_CHANNELS] * len(model["block_out_channels"]),
         "layers_per_block": 1,
@@ -55,6 +65,35 @@ def _toy_unet(model: dict[str, Any]) -> dict[str, Any]:
         "attn_norm_num_groups": None,
         "num_class_embeds": "auto" if model["num_class_embeds"] is not None else None,
     }
+
+
+def _toy_latent_unet(model: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    toy_vae(scratch / "vae")
+    return {
+        "vae": {**model["vae"], "id": str(scratch / "vae"), "revision": None, "subfolder": None, "variant": None},
+        "block_out_channels": [_CHANNELS] * len(model["block_out_channels"]),
+        "layers_per_block": 1,
+        "norm_num_groups": _GROUPS,
+        "attention_head_dim": _HEAD,
+        "hidden_size": _CHANNELS,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+
+
+def _toy_autoencoder_kl(model: dict[str, Any], _scratch: Path) -> dict[str, Any]:
+    levels = len(model["block_out_channels"])
+    return {"block_out_channels": [_CHANNELS] * levels, "layers_per_block": 1, "norm_num_groups": _GROUPS}
+
+
+_TOYS = {"pixel_unet": _toy_pixel_unet, "latent_unet": _toy_latent_unet, "autoencoder_kl": _toy_autoencoder_kl}
+
+
+def _small_adapter(adapter: dict[str, Any]) -> None:
+    if adapter["type"] == "lora":
+        adapter["rank"] = min(_RANK, adapter["rank"])
+    else:
+        adapter["num_vectors"] = min(_VECTORS, adapter["num_vectors"])
 
 
 def _few_steps(training: dict[str, Any]) -> None:
@@ -68,6 +107,8 @@ def _few_steps(training: dict[str, Any]) -> None:
         "logging_steps": 1,
         "checkpointing_steps": _STEPS // 2,
         "sample_steps": _STEPS // 2 if training["sample_steps"] is not None else None,
+        "validation_loss_steps": _STEPS // 2,
+        "sample_images": min(_DRAWN, training["sample_images"]),
     }
 
 

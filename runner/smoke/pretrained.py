@@ -33,7 +33,7 @@ _INPAINTING = 9  # channels of a UNet that takes the mask in
 
 
 def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None:
-    """Makes the `model` and `sampling` sections of a rehearsal small, in place.
+    """Makes the `model` section of a rehearsal small, in place.
 
     Args:
         recipe: as written.
@@ -42,7 +42,7 @@ def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None
     """
     model, sampling = small["model"], small.get("sampling", {})
     files = _files(recipe)
-    family = _family(files, model, sampling)
+    family = _family(files, small)
     problems = list(_impossible(recipe, family))
     if problems:
         raise RecipeProblems(problems)
@@ -50,8 +50,13 @@ def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None
     model |= {"id": str(scratch / "model"), "family": family, "file": None, "config": None}
     model |= {"revision": None, "subfolder": None, "variant": None}
     _toy_extras(model, family, scratch)
-    if sampling:
-        _few(sampling, scratch)
+
+
+def toy_vae(folder: Path, family: str = "stable_diffusion") -> None:
+    """Saves a VAE for toys of a family."""
+    from runner.models import toys
+
+    toys.vae(folder, family=family)
 
 
 def _files(recipe: Recipe) -> Files | None:
@@ -64,18 +69,21 @@ def _files(recipe: Recipe) -> Files | None:
         return None
 
 
-def _family(files: Files | None, model: dict[str, Any], sampling: dict[str, Any]) -> str:
+def _family(files: Files | None, small: dict[str, Any]) -> str:
     """The model's family: as written, as its files say where they are at hand, else the first that knows its keys."""
+    model, sampling = small["model"], small.get("sampling", {})
     if model["family"] != "auto":
         return str(model["family"])
     if files is not None:
         with suppress(RecipeError):
             return family_of(files, "auto")
+    if "text_encoder_2" in small.get("adapter", {}).get("parts", ()):
+        return "stable_diffusion_xl"
     default = fill([Place(_SCHEMA, read(_SCHEMA))], {})
     used = {key for key, value in sampling.items() if value != default.get(key)}
     used |= set(sampling.get("matrix", {}))
     likely = (name for name in _LIKELY if used <= family_class(name).KEYS)
-    return next(likely, "stable_diffusion") if sampling.get("prompts") else "pixel_unet"
+    return next(likely, "stable_diffusion") if sampling.get("prompts") or "sampling" not in small else "pixel_unet"
 
 
 def _for_inpainting(files: Files | None, family: str) -> bool:
@@ -118,7 +126,7 @@ def _toy_extras(model: dict[str, Any], family: str, scratch: Path) -> None:
     from runner.models import toys
 
     if "vae" in model:
-        toys.vae(scratch / "vae", family=family)
+        toy_vae(scratch / "vae", family)
         model["vae"] |= {"id": str(scratch / "vae"), "revision": None, "subfolder": None, "variant": None}
     tokens: set[str] = set()
     for i, entry in enumerate(model["embeddings"]):
@@ -139,7 +147,7 @@ def _toy_file(scratch: Path, key: str, i: int, entry: dict[str, Any]) -> Path:
     return path
 
 
-def _few(sampling: dict[str, Any], scratch: Path) -> None:
+def few_pictures(sampling: dict[str, Any], scratch: Path) -> None:
     """Few and small pictures, by the same choices."""
     from runner.models import toys
 

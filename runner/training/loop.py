@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from runner.data.batches import Batch, Batches
 from runner.errors import Diverged
-from runner.models.family import Trainable
+from runner.methods.groups import Group
+from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
 from runner.training.ema import EMA
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import load_optimizer_state, load_parameters, optimizer_state
 
-Objective = Callable[[Trainable, Batch], Tensor]
+Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
 DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
 
 
@@ -47,7 +48,7 @@ class Trainer:
 
     Args:
         family: the model; its parts are on the accelerator's device.
-        parameters: name → parameter, those that learn.
+        groups: what learns, by learning rate.
         training: the resolved `training` section.
         accelerator: device, number format and gradient scaling.
         steps: optimizer steps of the whole run.
@@ -56,18 +57,18 @@ class Trainer:
     def __init__(
         self,
         family: Trainable,
-        parameters: Mapping[str, nn.Parameter],
+        groups: Sequence[Group],
         training: dict[str, Any],
         accelerator: Accelerator,
         steps: int,
     ) -> None:
         self.family = family
-        self.parameters = dict(parameters)
+        self.parameters = {name: p for group in groups for name, p in group.parameters.items()}
         self.training = training
         self.accelerator = accelerator
         self.step = 0
         self.ema = EMA(self.parameters, training["ema"]) if "ema" in training else None
-        raw = optimizer(training["optimizer"], list(self.parameters.values()), training["learning_rate"])
+        raw = optimizer(training["optimizer"], groups)
         self.lr_scheduler = lr_scheduler(training, raw, steps)
         self.optimizer = accelerator.prepare_optimizer(raw, device_placement=False)
 
@@ -91,7 +92,9 @@ class Trainer:
         load_optimizer_state(self.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.values["optimizer"])
         if self.ema is not None:
             self.ema.load(checkpoint.tensors["ema"])
-        self.lr_scheduler.load_state_dict({**checkpoint.values["lr_scheduler"], "lr_lambdas": [None]})
+        self.lr_scheduler.load_state_dict(
+            {**checkpoint.values["lr_scheduler"], "lr_lambdas": [None] * len(self.lr_scheduler.base_lrs)}
+        )
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(checkpoint.values["scaler"])
         self.step = checkpoint.step
@@ -116,7 +119,7 @@ def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks
         for batch in _on_device(micro_batches, accelerator.device):
             torch.manual_seed(_dropout_seed(seed, batch.first))
             with accelerator.autocast():
-                losses = objective(trainer.family, batch)
+                losses = objective(trainer.family, batch, training)
             part = (losses * batch.weight).sum()
             accelerator.backward(part)
             loss += part.detach()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from diffusers.optimization import get_scheduler
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from runner.errors import EnvironmentFault
+from runner.methods.groups import Group
 
 _CLASSES = {
     "adamw": ("torch.optim", "AdamW"),
@@ -28,8 +27,11 @@ _EXTRAS = {"adamw_8bit": "bitsandbytes", "prodigy": "prodigy"}
 _FIXED_STEP = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
 
 
-def optimizer(section: dict[str, Any], parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+def optimizer(section: dict[str, Any], groups: Sequence[Group]) -> Optimizer:
     """The optimizer of a resolved `training.optimizer` section, whose package is there (`require`)."""
+    given: list[dict[str, Any]] = [
+        {"params": list(group.parameters.values()), "lr": group.learning_rate} for group in groups
+    ]
     kind = section["type"]
     options = {key: value for key, value in section.items() if key != "type"}
     if "betas" in options:
@@ -37,9 +39,9 @@ def optimizer(section: dict[str, Any], parameters: Iterable[nn.Parameter], learn
     if kind == "adafactor":
         options |= _FIXED_STEP
     if kind in ("adamw", "adam"):
-        options["fused"] = torch.device(next(iter(parameters := list(parameters))).device).type in ("cpu", "cuda")
+        options["fused"] = given[0]["params"][0].device.type in ("cpu", "cuda")
     module, name = _CLASSES[kind]
-    return getattr(import_module(module), name)(parameters, lr=learning_rate, **options)
+    return getattr(import_module(module), name)(given, lr=groups[0].learning_rate, **options)
 
 
 def require(kind: str) -> None:

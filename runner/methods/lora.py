@@ -1,0 +1,126 @@
+"""Low-rank adaptation by peft (Hu et al. 2021): matrices beside the model's own learn, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.training_utils import _collate_lora_metadata, cast_training_params
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from runner.errors import ModelError
+from runner.methods.groups import Group, groups, learning
+from runner.models.trainable import Trainable
+from runner.shown import shown
+
+WEIGHTS = "pytorch_lora_weights.safetensors"
+KOHYA = "kohya_lora_weights.safetensors"
+ATTENTION = {
+    "unet": ["to_q", "to_k", "to_v", "to_out.0"],
+    "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"],
+    "text_encoder_2": ["q_proj", "k_proj", "v_proj", "out_proj"],
+}
+"""The projections of attention in each part, which diffusers' own scripts adapt."""
+
+
+def attach(family: Trainable, values: dict[str, Any]) -> list[Group]:
+    """See `Method.attach`; the matrices are kept in fp32 and follow from the recipe's seed.
+
+    Raises:
+        ModelError: no module has the name of a target.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(values["seed"])
+        mark(family.parts, values)
+    cast_training_params(list(family.parts.values()))
+    return groups(family, values["training"])
+
+
+def mark(parts: Mapping[str, nn.Module], values: dict[str, Any]) -> int:
+    """See `Method.mark`; the parts have the matrices afterwards."""
+    adapter = values["adapter"]
+    for part in parts.values():
+        part.requires_grad_(False)
+    for name in adapter["parts"]:
+        adapted: Any = parts[name]
+        targets = adapter["target_modules"] or ATTENTION[name]
+        check_targets(adapted, name, targets)
+        adapted.add_adapter(config(adapter, targets))
+    return learning(parts.values())
+
+
+def config(adapter: dict[str, Any], targets: list[str]) -> LoraConfig:
+    """peft's configuration of a settled `adapter` section."""
+    return LoraConfig(
+        r=adapter["rank"],
+        lora_alpha=adapter["alpha"],
+        lora_dropout=adapter["dropout"],
+        target_modules=targets,
+        init_lora_weights="gaussian",
+        use_dora=adapter["use_dora"],
+    )
+
+
+def check_targets(part: nn.Module, name: str, targets: list[str]) -> None:
+    """Looks whether each target is the end of some module's name.
+
+    Raises:
+        ModelError: one is not; the message names the ends of linear layers' names that are there.
+    """
+    modules = dict(part.named_modules())
+    for target in targets:
+        if not any(module == target or module.endswith(f".{target}") for module in modules):
+            linear = {key.rpartition(".")[2] for key, module in modules.items() if isinstance(module, nn.Linear)}
+            known = ", ".join(sorted(end for end in linear if not end.isdigit()))
+            raise ModelError(
+                f"adapter.target_modules: 0 modules of the {name} match {shown(target)!r}; candidates: {known}"
+            )
+
+
+def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
+    """See `Method.save`: diffusers' file, and beside it kohya's where `output.formats` asks for it."""
+    parts = {name: family.parts[name] for name in values["adapter"]["parts"]}
+    states = {name: get_peft_model_state_dict(part) for name, part in parts.items()}
+    several = len(family.TEXT_PARTS) > 1
+    pipeline = StableDiffusionXLPipeline if several else StableDiffusionPipeline
+    layers = {f"{name}_lora_layers": dict(_as_published(name, state)) for name, state in states.items()}
+    pipeline.save_lora_weights(folder, **layers, **_collate_lora_metadata(parts), weight_name=WEIGHTS)
+    if "kohya" in values["output"]["formats"]:
+        alpha = float(values["adapter"]["alpha"])
+        tensors: dict[str, Tensor] = {}
+        for name, state in states.items():
+            tensors |= _kohya(_PREFIXES[several][name], dict(_as_published(name, state)), alpha)
+        save_file(tensors, folder / KOHYA, metadata={"format": "pt"})
+
+
+_PREFIXES = {
+    False: {"unet": "lora_unet", "text_encoder": "lora_te"},
+    True: {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+}
+"""kohya's names of the parts, with one text encoder and with two."""
+
+
+def _as_published(name: str, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A part's matrices by the names that published files have: those of transformers 4 for text encoders."""
+    inner = "text_model." if name.startswith("text_encoder") and not next(iter(state)).startswith("text_model.") else ""
+    for key, tensor in state.items():
+        yield f"{inner}{key}", tensor.detach().cpu().contiguous()
+
+
+def _kohya(prefix: str, state: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """A part's matrices as kohya's sd-scripts name them: modules joined by '_', each with its alpha."""
+    names = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
+    names["lora_magnitude_vector"] = "dora_scale"
+    found: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        end = next(end for end in names if key.endswith(end))
+        module = f"{prefix}_{key.removesuffix(end).rstrip('.').replace('.', '_')}"
+        found[f"{module}.{names[end]}"] = tensor
+        found[f"{module}.alpha"] = torch.tensor(alpha)
+    return found

@@ -1,0 +1,113 @@
+"""How Stable Diffusion and SDXL learn: from latents of the VAE and hidden states of the text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DDPMScheduler
+from diffusers.loaders import TextualInversionLoaderMixin
+from torch import Tensor
+
+from runner.data.batches import Batch
+from runner.diffusion.samplers import sampler
+from runner.diffusion.schedules import DiscreteSchedule
+from runner.models.pipeline import PipelineFamily
+from runner.models.quiet import silent
+from runner.models.trainable import Moments
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class LearningFamily(PipelineFamily):
+    """A latent model with a UNet and CLIP text encoders; see `Trainable` for its doors."""
+
+    DENOISER: ClassVar[str] = "unet"
+    TEXT_PARTS: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    PIXEL_PARTS: ClassVar[tuple[str, ...]] = ("vae",)
+    UPCASTS: ClassVar[bool] = False
+    """Whether its pipelines let a VAE that overflows in fp16 compute in fp32."""
+    FROZEN: ClassVar[tuple[str, ...]] = ("vae", "text_encoder")
+
+    @cached_property
+    def schedule(self) -> DiscreteSchedule:
+        """DDPM's forward process with the betas and the prediction type of the model's own scheduler."""
+        return DiscreteSchedule(DDPMScheduler.from_config(self._components["scheduler"].config), self._device)
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        factor = self.vae_scale_factor(self.facts)
+        return (self._components["vae"].config["latent_channels"], height // factor, width // factor)
+
+    def encode(self, pixels: Tensor) -> Moments:
+        """The VAE's posterior, shifted and scaled as its configuration says (Rombach et al. 2022, section G)."""
+        vae = self._components["vae"]
+        with self._precise(vae), torch.autocast(pixels.device.type, enabled=False):
+            posterior = vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist
+        shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
+        return Moments((posterior.mean.float() - shift) * scale, posterior.std.float() * scale)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        vae = self._components["vae"]
+        shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
+        with self._precise(vae), torch.autocast(latents.device.type, enabled=False):
+            pictures = vae.decode((latents / scale + shift).to(vae.dtype)).sample
+        return (pictures.float() / 2 + 0.5).clamp(0, 1)
+
+    def embed(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """The last hidden states (N, 77, D), as StableDiffusionPipeline hands them to the UNet."""
+        return {"encoder_hidden_states": self._read("text_encoder", texts)[0]}
+
+    def tokenizer(self, text_part: str) -> Any:
+        return self._components[text_part.replace("text_encoder", "tokenizer")]
+
+    def condition(self, batch: Batch) -> dict[str, Tensor]:
+        if batch.text:
+            return batch.text
+        learns = any(p.requires_grad for name in self.TEXT_PARTS for p in self.parts[name].parameters())
+        with torch.set_grad_enabled(learns):
+            return self.embed(batch.captions)
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        unet = self._components["unet"]
+        added = {key: cond[key] for key in ("text_embeds", "time_ids") if key in cond}
+        x_t = x_t if torch.is_autocast_enabled(x_t.device.type) else x_t.to(unet.dtype)
+        output: Tensor = unet(x_t, t, cond["encoder_hidden_states"], added_cond_kwargs=added or None).sample
+        return output
+
+    def save(self, folder: Path) -> None:
+        """The whole pipeline, each part in the number format that it has."""
+        pipeline = self._pipeline
+        pipeline.scheduler = sampler(self._own, None)
+        with silent():
+            pipeline.save_pretrained(folder)
+
+    @contextmanager
+    def _precise(self, vae: Any) -> Iterator[None]:
+        """A VAE that overflows in half precision, such as SDXL's own, computes in fp32 inside."""
+        dtype = vae.dtype
+        upcast = self.UPCASTS and dtype in _HALF and vae.config["force_upcast"]
+        if upcast:
+            vae.to(torch.float32)
+        try:
+            yield
+        finally:
+            if upcast:
+                vae.to(dtype)
+
+    def _read(self, name: str, texts: Sequence[str], **options: Any) -> Any:
+        """The output of a text encoder for texts, each filled up or cut to what it reads."""
+        encoder, tokenizer = self._components[name], self.tokenizer(name)
+        if isinstance(self._pipeline, TextualInversionLoaderMixin):
+            texts = self._pipeline.maybe_convert_prompt(list(texts), tokenizer)
+        ids = tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return encoder(ids.to(encoder.device), **options)

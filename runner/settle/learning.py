@@ -1,0 +1,133 @@
+"""Learning: which weights learn, by which method and schedule; what of it the model cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from runner.language import schemas
+from runner.language.problems import Problem, RecipeProblems
+from runner.language.recipe import Recipe
+from runner.models import family_class
+from runner.models.family import Facts
+from runner.settle.given import Given
+from runner.shown import shown
+
+_INPAINTING = 9  # input channels of a UNet that is told the mask
+
+
+def settle_learning(given: Given, model: Facts) -> Facts:
+    """Settles what learns, in place.
+
+    Returns:
+        The model's facts with the noise schedule that it is trained with.
+
+    Raises:
+        RecipeProblems: it cannot be trained so.
+    """
+    recipe, values = given.recipe, given.values
+    _raise(_untrainable(recipe, values, model))
+    family = family_class(model.family)
+    if "adapter" in values:
+        _settle_adapter(values)
+        _raise(_adapter_misfits(recipe, values, model))
+    else:
+        values.setdefault("freeze", list(family.FROZEN))
+        _raise(_freeze_misfits(recipe, values, model))
+    _raise(_size_misfits(recipe, values, model))
+    if values["model"]["type"] == "pretrained" and "scheduler" in values:
+        return replace(model, schedule=values["scheduler"])
+    return model
+
+
+def _raise(problems: Iterator[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise RecipeProblems(found)
+
+
+def _untrainable(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    family = family_class(model.family)
+    place = ("model", "id") if "id" in values["model"] else ("model", "type")
+    if not hasattr(family, "DENOISER"):
+        message = f"a {model.family} model can be sampled from but not trained yet: stable_diffusion and "
+        yield recipe.problem(place, "not-trainable", f"{message}stable_diffusion_xl models can be")
+    elif model.configs.get("unet", {}).get("in_channels") == _INPAINTING:
+        message = "this model was made for inpainting and cannot be trained yet: take the plain model of its kind"
+        yield recipe.problem(place, "not-trainable", message)
+    for key in ("loras", "embeddings"):
+        if values["model"].get(key):
+            message = f"{key} are laid over a model for drawing: take them out of a recipe that trains"
+            yield recipe.problem(("model", key), "not-trainable", message)
+
+
+def _settle_adapter(values: dict[str, Any]) -> None:
+    adapter, data = values["adapter"], values["data"]
+    if adapter.get("alpha") == "auto":
+        adapter["alpha"] = adapter["rank"]
+    if adapter["type"] == "textual_inversion" and not (data["caption_templates"] or data["instance_prompt"]):
+        templates = schemas.read("adapter/textual_inversion.json")["x-templates"][adapter["learnable_property"]]
+        data["caption_templates"] = [template.replace("{token}", adapter["token"]) for template in templates]
+
+
+def _adapter_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    adapter, family = values["adapter"], family_class(model.family)
+    if adapter["type"] != "lora":
+        if not family.TEXT_PARTS:
+            message = f"a {model.family} model reads no text: there is no word to learn"
+            yield recipe.problem(("adapter", "type"), "adapter", message)
+        return
+    if adapter["use_dora"] and (adapter["parts"] != ["unet"] or "kohya" in values["output"]["formats"]):
+        message = "use_dora goes with parts: [unet] and output.formats: [diffusers]: no file brings it to others yet"
+        yield recipe.problem(("adapter", "use_dora"), "adapter", message)
+    from runner.errors import ModelError
+    from runner.methods.lora import ATTENTION, check_targets
+
+    can = [family.DENOISER, *family.TEXT_PARTS]
+    skeletons = family.skeletons(model)
+    for i, name in enumerate(adapter["parts"]):
+        if name not in can:
+            message = f"a {model.family} model has no {shown(name)} to adapt: it has {', '.join(can)}"
+            yield recipe.problem(("adapter", "parts", i), "adapter", message)
+            continue
+        try:
+            check_targets(skeletons[name], name, adapter["target_modules"] or ATTENTION[name])
+        except ModelError as error:
+            yield recipe.problem(("adapter", "target_modules"), "adapter", str(error).partition(": ")[2])
+
+
+def _freeze_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    """Patterns that match nothing; a VAE that would learn; nothing that learns."""
+    from runner.methods.full import frozen
+
+    family, freeze = family_class(model.family), values["freeze"]
+    parts = {name: part for name, part in family.skeletons(model).items() if name != "safety_checker"}
+    names = [f"{name}.{key}" for name, part in parts.items() for key, _ in part.named_parameters()]
+    for i, pattern in enumerate(freeze):
+        if not any(frozen(name, [pattern]) for name in names):
+            message = f"nothing of the model is called {shown(pattern)!r}: its parts are {', '.join(parts)}"
+            yield recipe.problem(("freeze", i), "freeze", message)
+    place = ("freeze",) if recipe.document.node(("freeze",)) is not None else ("model", "type")
+    learning = [name for name in names if not frozen(name, freeze)]
+    if not learning:
+        yield recipe.problem(place, "freeze", "every part of the model is frozen: nothing would learn")
+    for part in family.PIXEL_PARTS:
+        if family.TEXT_PARTS and any(name.startswith(f"{part}.") for name in learning):
+            message = f"the {part} does not learn from a denoising loss: write '{part}' into freeze"
+            yield recipe.problem(place, "freeze", message)
+
+
+def _size_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    """A resolution that the model cannot work on."""
+    family, resolution = family_class(model.family), values["data"]["resolution"]
+    if not family.PIXEL_PARTS:
+        size = model.configs["unet"]["sample_size"]
+        if resolution != size:
+            message = f"the model was made for pictures of {size} pixels: write {size}"
+            yield recipe.problem(("data", "resolution"), "resolution", message)
+        return
+    factor = family.vae_scale_factor(model)
+    if resolution % factor:
+        message = f"the model works on pictures whose sides are multiples of {factor}: {resolution} is none"
+        yield recipe.problem(("data", "resolution"), "resolution", message)

@@ -1,0 +1,167 @@
+"""What a run does besides learning: log lines, checkpoints, grids, validation, and stopping after a signal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.data.batches import Work
+from runner.errors import CheckpointError, DataError, Interrupted
+from runner.outputs.folder import RunFolder
+from runner.progress import Bar, Progress, Smoothed, memory
+from runner.signals import Stop
+from runner.training import checkpoints
+from runner.training.idle import Idle
+from runner.training.loop import Logged, Trainer
+
+_DATA = "data_fingerprint"  # what a checkpoint's values call it
+
+
+class Grids(Protocol):
+    """The grids of pictures drawn on the way."""
+
+    def has(self, step: int) -> bool:
+        """Whether the grid of a step was kept."""
+        ...
+
+    def draw(self, step: int) -> None:
+        """Draws and keeps the grid of a step; may raise Interrupted."""
+        ...
+
+
+@dataclass
+class Keeper:
+    """The loop's hooks.
+
+    Attributes:
+        training: the settled section.
+        work: how many steps there are.
+        data: the fingerprint of all that is learned from.
+        validate: the validation loss of the model as it is; None without a validation set.
+        idle: the parts that training does not need, which drawing does.
+    """
+
+    training: dict[str, Any]
+    work: Work
+    data: str
+    folder: RunFolder
+    progress: Progress
+    stop: Stop
+    grids: Grids
+    idle: Idle
+    validate: Callable[[], float] | None = None
+    bar: Bar = field(init=False)
+    saved: int = 0
+    _smoothed: Smoothed = field(default_factory=Smoothed)
+    _since: float = field(default_factory=time.monotonic)
+    _validation: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder.path / "checkpoints"
+
+    def resume(self, trainer: Trainer) -> None:
+        """Takes up the newest whole checkpoint, names the damaged ones, and draws the grid that a stop cut off."""
+        checkpoint, damaged = checkpoints.newest(self.checkpoints)
+        if damaged and checkpoint is None:
+            raise CheckpointError(f"{damaged[0]}, and no whole one is left: start anew with --fresh")
+        for sentence in damaged:
+            self.progress.warn(f"{sentence}; an older one is used")
+        if checkpoint is None:
+            self.folder.trim_log(0)
+            return
+        if checkpoint.values.pop(_DATA) != self.data:
+            raise DataError(
+                "the pictures are not those that the run began with: put them back, or start anew with --fresh"
+            )
+        trainer.restore(checkpoint)
+        self.saved = trainer.step
+        self.folder.trim_log(trainer.step)
+        self.progress.say(f"going on from step {trainer.step} of {self.work.steps}")
+        if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
+            self._grid(trainer)
+
+    def stepped(self) -> None:
+        self.bar.advance()
+
+    def logged(self, lines: list[Logged], images: int) -> None:
+        now = time.monotonic()
+        rate, self._since = images / max(now - self._since, 1e-9), now
+        for line in lines:
+            smooth = self._smoothed.add(line.loss)
+            if line.step % self.training["logging_steps"] == 0 or line.step == self.work.steps:
+                self.folder.append_log(
+                    {
+                        "step": line.step,
+                        "loss": line.loss,
+                        "learning_rate": line.learning_rate,
+                        "grad_norm": line.grad_norm,
+                        "images_per_second": round(rate, 2),
+                    }
+                )
+        facts = {"loss": f"{smooth:.4f}", "lr": f"{lines[-1].learning_rate:.1e}", "rate": f"{rate:.1f} images/s"}
+        self.bar.advance(0, **facts, **self._validation, memory=memory())
+
+    def due(self, step: int) -> bool:
+        extra = self._checkpoint_due(step) or self._grid_due(step) or self._validation_due(step)
+        return self.stop.requested is not None or extra
+
+    def reached(self, step: int, trainer: Trainer) -> None:
+        if self._validation_due(step):
+            self._validate(trainer)
+        if self._checkpoint_due(step):
+            self._save(trainer)
+        if self._grid_due(step):
+            with suppress(Interrupted):  # the state is saved first; the grid is drawn when the run goes on
+                self._grid(trainer)
+        if self.stop.requested is not None:
+            if self.saved != step:
+                self._save(trainer)
+            self.stop.check(f"at step {step} of {self.work.steps}, its state is saved")
+        self._since = time.monotonic()
+
+    def _checkpoint_due(self, step: int) -> bool:
+        every = self.training["checkpointing_steps"]
+        return step == self.work.steps or (every is not None and step % every == 0)
+
+    def _grid_due(self, step: int) -> bool:
+        every = self.training["sample_steps"]
+        return every is not None and step > 0 and step % every == 0
+
+    def _validation_due(self, step: int) -> bool:
+        every = self.training["validation_loss_steps"]
+        return self.validate is not None and (step % every == 0 or step == self.work.steps)
+
+    def _save(self, trainer: Trainer) -> None:
+        checkpoint = trainer.checkpoint()
+        checkpoint.values[_DATA] = self.data
+        checkpoints.save(self.checkpoints, checkpoint, self.training["checkpoints_total_limit"])
+        self.saved = trainer.step
+
+    def _validate(self, trainer: Trainer) -> None:
+        assert self.validate is not None
+        with _as_drawn(trainer):
+            loss = self.validate()
+        self.folder.append_log({"step": trainer.step, "validation_loss": loss})
+        self._validation = {"validation": f"{loss:.4f}"}
+
+    def _grid(self, trainer: Trainer) -> None:
+        with _as_drawn(trainer), self.idle.awake():
+            self.grids.draw(trainer.step)
+
+
+@contextmanager
+def _as_drawn(trainer: Trainer) -> Iterator[None]:
+    """The model holds the average and is in evaluation mode inside."""
+    learning = [part for part in trainer.family.parts.values() if part.training]
+    averaged: AbstractContextManager[None] = trainer.ema.applied() if trainer.ema is not None else nullcontext()
+    for part in learning:
+        part.eval()
+    with averaged:
+        yield
+    for part in learning:
+        part.train()

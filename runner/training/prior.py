@@ -1,0 +1,84 @@
+"""The pictures that keep a model's idea of a class while it learns one thing of it (DreamBooth, Ruiz et al. 2023)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from runner.data.cache import Pictures, prepare
+from runner.data.source import open_source
+from runner.memory import guarded, training_mends
+from runner.models.family import Request
+from runner.models.fingerprint import fingerprint
+from runner.models.trainable import Trainable
+from runner.outputs.files import faults, write_bytes
+from runner.progress import Progress
+from runner.signals import Stop
+
+_SHARED = ("resolution", "interpolation", "background")
+
+
+def prior_pictures(
+    family: Trainable, values: dict[str, Any], *, cache_dir: Path, progress: Progress, stop: Stop
+) -> Pictures:
+    """Pictures of `data.prior.prompt` that the model draws before it learns, kept in the cache for the next run.
+
+    Args:
+        family: the model as it was loaded.
+        values: the settled recipe.
+
+    Raises:
+        EnvironmentFault: out of memory, or the disk refuses. Interrupted: what was drawn is kept.
+    """
+    data, prior = values["data"], values["data"]["prior"]
+    folder = cache_dir / "prior" / _key(family, values)
+    wanted = [(i, folder / f"{i:06d}.png") for i in range(prior["num_images"])]
+    missing = [(i, path) for i, path in wanted if not path.is_file()]
+    with progress.bar("Draw prior", len(missing), unit="picture") as bar:
+        for batch in _cut(missing, values["training"]["batch_size"]):
+            images = _drawn(family, values, [i for i, _ in batch], stop)
+            for (_, path), image in zip(batch, images, strict=True):
+                _keep(image, path)
+                bar.advance()
+    section = {"type": "folder", "id": str(folder), "max_images": prior["num_images"]}
+    section |= {key: data[key] for key in _SHARED if key in data}
+    section |= {"caption_column": "text", "metadata_file": None, "center_crop": True, "on_error": "stop"}
+    return prepare(open_source(section, offline=True), section=section, cache_dir=cache_dir, progress=progress)
+
+
+def _key(family: Trainable, values: dict[str, Any]) -> str:
+    """Equal for runs whose prior pictures would be the same."""
+    prior = {key: value for key, value in values["data"]["prior"].items() if key not in ("num_images", "weight")}
+    scheduler = values.get("scheduler") or family.facts.configs["scheduler"]
+    made_of = [fingerprint(family.parts.values()), prior, scheduler, values["data"]["resolution"], values["seed"]]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _drawn(family: Trainable, values: dict[str, Any], numbers: list[int], stop: Stop) -> list[Image.Image]:
+    prior, side = values["data"]["prior"], values["data"]["resolution"]
+    options = {key: prior[key] for key in ("num_inference_steps", "guidance_scale")}
+    section = {**options, "height": side, "width": side, "negative_prompt": "", "prompt_syntax": "plain"}
+    request = Request(section, prompts=(prior["prompt"],), copies=len(numbers))
+    noise = [torch.Generator("cpu").manual_seed(values["seed"] + i) for i in numbers]
+    with guarded(values, training_mends(values)):
+        return family.draw(request, noise, stop.check).images
+
+
+def _keep(image: Image.Image, path: Path) -> None:
+    with faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    write_bytes(path, file.getvalue())
+
+
+def _cut(items: list[tuple[int, Path]], size: int) -> Iterator[list[tuple[int, Path]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
