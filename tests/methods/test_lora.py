@@ -1,0 +1,89 @@
+"""LoRA: what it adds, and its files in plain diffusers."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open
+
+from runner.errors import ModelError
+from runner.methods import lora
+from tests.methods.learning import attached, learned, pictures, plain_pictures, values
+
+PARTS = [["unet"], ["text_encoder"], ["unet", "text_encoder"]]
+
+
+def lay(path):
+    return lambda pipeline: pipeline.load_lora_weights(path.parent, weight_name=path.name)
+
+
+@pytest.mark.parametrize("parts", PARTS, ids="+".join)
+def test_both_files_draw_in_plain_diffusers_what_the_run_draws(folder, tmp_path, parts):
+    section = values("lora", parts=parts, formats=["diffusers", "kohya"])
+    family, groups = attached(folder, section)
+    learned(groups)
+    lora.save(family, section, tmp_path / "model")
+    ours = pictures(family)[0].tobytes()
+    assert ours != plain_pictures(folder, lambda pipeline: None)[0].tobytes()
+    for name in (lora.WEIGHTS, lora.KOHYA):  # alpha is half of the rank
+        assert plain_pictures(folder, lay(tmp_path / "model" / name))[0].tobytes() == ours, name
+
+
+def test_dora_of_the_unet_draws_in_plain_diffusers_what_the_run_draws(folder, tmp_path):
+    section = values("lora", use_dora=True)
+    family, groups = attached(folder, section)
+    learned(groups, 0.1)
+    lora.save(family, section, tmp_path / "model")
+    assert plain_pictures(folder, lay(tmp_path / "model" / lora.WEIGHTS))[0].tobytes() == pictures(family)[0].tobytes()
+
+
+def test_only_the_matrices_learn_in_fp32_and_they_follow_from_the_seed(folder):
+    section = values("lora")
+    family, groups = attached(folder, section)
+    (group,) = groups
+    assert all("lora_" in name and name.startswith("unet.") for name in group.parameters)
+    assert all(p.dtype is torch.float32 for p in group.parameters.values())
+    learning = {id(p) for p in group.parameters.values()}
+    for part in family.parts.values():
+        assert all(p.requires_grad is (id(p) in learning) for p in part.parameters())
+    again = attached(folder, section)[1][0].parameters
+    other = attached(folder, {**section, "seed": 2})[1][0].parameters
+    assert all(torch.equal(group.parameters[key], again[key]) for key in again)
+    assert not all(torch.equal(group.parameters[key], other[key]) for key in other)
+
+
+def test_kohyas_file_names_modules_as_its_scripts_do_and_holds_alpha(folder, tmp_path):
+    section = values("lora", parts=["unet", "text_encoder"], formats=["diffusers", "kohya"])
+    family, _ = attached(folder, section)
+    lora.save(family, section, tmp_path / "model")
+    held = load_file(tmp_path / "model" / lora.KOHYA)
+    text = "lora_te1" if len(family.TEXT_PARTS) > 1 else "lora_te"
+    first = f"{text}_text_model_encoder_layers_0_self_attn_q_proj"
+    assert held[f"{first}.lora_down.weight"].shape[0] == held[f"{first}.lora_up.weight"].shape[1] == 4
+    alphas = [tensor for key, tensor in held.items() if key.endswith(".alpha")]
+    assert len(alphas) == len(held) / 3 and all(alpha == 2 for alpha in alphas)
+    assert {key.split("_text_model")[0].split("_down")[0].split("_up")[0].split("_mid")[0] for key in held} == {
+        text,
+        "lora_unet",
+    }
+
+
+def test_the_file_of_diffusers_names_its_alpha(folder, tmp_path):
+    section = values("lora")
+    family, _ = attached(folder, section)
+    lora.save(family, section, tmp_path / "model")
+    with safe_open(tmp_path / "model" / lora.WEIGHTS, "pt") as file:
+        metadata = json.loads(file.metadata()["lora_adapter_metadata"])
+    assert metadata["unet.lora_alpha"] == 2 and metadata["unet.r"] == 4
+
+
+def test_a_target_that_is_not_there_is_named_with_candidates(folder):
+    section = values("lora", target_modules=["to_qq"])
+    with pytest.raises(ModelError, match=r"0 modules of the unet match 'to_qq'; candidates: .*to_q"):
+        attached(folder, section)
+
+
+def test_without_kohya_there_is_one_file(folder, tmp_path):
+    section = values("lora")
+    lora.save(attached(folder, section)[0], section, tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [lora.WEIGHTS]
