@@ -1,0 +1,37 @@
+"""A source whose pictures have the captions that were written for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from json import dumps
+from typing import TYPE_CHECKING
+
+from runner.data.source import Entry, Source
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+
+class Captioned(Source):
+    """The pictures of `source` in its order, with new captions.
+
+    Args:
+        source: the pictures.
+        captions: by place in the source; None takes a picture's caption away.
+    """
+
+    def __init__(self, source: Source, captions: Mapping[int, str | None]) -> None:
+        self._source, self._captions = source, captions
+        self.classes, self.count = source.classes, source.count
+        self.fingerprint = sha256(dumps([source.fingerprint, sorted(captions.items())]).encode("ascii")).hexdigest()
+
+    def fetch(self, progress: Progress) -> None:
+        self._source.fetch(progress)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for place, entry in enumerate(self._source):
+            if place in self._captions:
+                entry = entry._replace(item=replace(entry.item, caption=self._captions[place]))
+            yield entry
