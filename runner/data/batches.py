@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Self
@@ -31,35 +31,49 @@ def rng(seed: int, stream: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, number, 0, 0]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One forward pass.
+    """One forward pass: everything that chance decides is in it.
 
     Attributes:
-        pixels: uint8 (B, 3, H, W).
-        eps: the noise, float32, of the shape in which diffusion happens.
+        pixels: uint8 (B, 3, H, W); None where `moments` are given.
+        moments: mean and standard deviation of the pictures' latents, (B, 2, C, h, w); None where pixels are given.
+        posterior: standard normal (B, C, h, w) that samples the VAE's moments; None where diffusion happens on pixels.
+        eps: the noise, float32 (B, C, h, w), of the shape in which diffusion happens.
+        perturbed: the noise that pictures are mixed with where that differs from `eps`, the one asked for; else None.
         u: uniform numbers in [0, 1) that choose the timesteps, (B,).
         weight: each sample's share of its optimizer step's loss, (B,).
         labels: class indices (B,), NO_CLASS where withheld or unknown; None for a model without classes.
+        captions: a text per sample; () for a model without text.
+        text: the captions' embeddings, a row per sample; {} where they are embedded anew.
+        sizes: int64 (B, 6): height and width before scaling, top and left of the crop in the scaled picture (mirrored
+            where the sample is), height and width of the crop (Podell et al. 2023, section 2.2).
         first: the global number of the first sample.
     """
 
-    pixels: Tensor
     eps: Tensor
     u: Tensor
     weight: Tensor
-    labels: Tensor | None
+    sizes: Tensor
     first: int
+    pixels: Tensor | None = None
+    moments: Tensor | None = None
+    posterior: Tensor | None = None
+    perturbed: Tensor | None = None
+    labels: Tensor | None = None
+    captions: tuple[str, ...] = ()
+    text: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.eps)
 
     def to(self, device: torch.device) -> Self:
         """The batch on `device`, copied without waiting where that is possible."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in moved.items():
             if isinstance(value, Tensor):
                 moved[name] = value.to(device, non_blocking=True)
+        moved["text"] = {name: rows.to(device, non_blocking=True) for name, rows in self.text.items()}
         return type(self)(**moved)
 
 
@@ -75,11 +89,11 @@ class Work:
     gradient_accumulation_steps: int
 
     @classmethod
-    def of(cls, training: dict[str, Any], pictures: int) -> Self:
-        """The work of a resolved `training` section on this many pictures."""
+    def of(cls, training: dict[str, Any], samples_per_epoch: int) -> Self:
+        """The work of a resolved `training` section on data that an epoch shows so many samples of."""
         batch, accumulation = training["batch_size"], training["gradient_accumulation_steps"]
         epochs, steps = training["num_train_epochs"], training["max_train_steps"]
-        return cls(epochs * pictures if epochs else steps * batch * accumulation, batch, accumulation)
+        return cls(epochs * samples_per_epoch if epochs else steps * batch * accumulation, batch, accumulation)
 
     @property
     def samples_per_step(self) -> int:
@@ -158,6 +172,7 @@ class Batches:
             u=torch.tensor([u for _, _, u, _ in samples], dtype=torch.float32),
             weight=torch.full((len(samples),), 1 / in_step),
             labels=labels,
+            sizes=torch.zeros(len(samples), 6, dtype=torch.int64),
             first=numbers.start,
         )
 
