@@ -24,7 +24,7 @@ from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
 from runner.shown import shown
 
-_PATHS = {"id", "config", "prompts", "init_image", "mask_image"}
+_PATHS = {"id", "config", "prompts", "init_image", "mask_image", "metadata_file"}
 _NOT_THE_WORK = ("description",)  # keys that may change without making it another run
 
 

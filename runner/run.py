@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from runner.captioning import CaptionFacts, caption
 from runner.data.cache import Pictures, prepare
+from runner.data.source import Source
 from runner.methods import method_of
 from runner.models import family_class
-from runner.models.family import Facts, Family
+from runner.models.family import DTYPES, Facts, Family
 from runner.models.trainable import Trainable
 from runner.outputs.card import card
 from runner.outputs.files import faults
@@ -94,6 +96,8 @@ class Run:
     def _pictures(self) -> Pictures:
         source = self.settled.source
         assert source is not None
+        if self.settled.captioner is not None:
+            source = self._captioned(source, self.settled.captioner)
         with self._stage("Data"):
             section = self.values["data"]
             pictures = prepare(source, section=section, cache_dir=self.cache_dir, progress=self.progress)
@@ -101,6 +105,20 @@ class Run:
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
         return pictures
+
+    def _captioned(self, source: Source, captioner: CaptionFacts) -> Source:
+        with self._stage("Captions"):
+            return caption(
+                source,
+                captioner,
+                self.values["data"],
+                device=self.accelerator.device,
+                dtype=DTYPES[self.values["compute"]["dtype"]],
+                cache_dir=self.cache_dir,
+                folder=self.folder.path,
+                progress=self.progress,
+                stop=self.stop,
+            )
 
     def _family(self, facts: Facts) -> Any:
         with self._stage("Model"):

@@ -25,7 +25,7 @@ LINE = [
     ["data"],
     ["diffusion.schedules", "diffusion.samplers", "diffusion.denoise", "prompts"],
     ["models"],
-    ["diffusion.objectives", "methods", "sampling"],
+    ["diffusion.objectives", "methods", "sampling", "captioning"],
     ["training"],
     ["settle", "smoke"],
     ["plan", "look"],

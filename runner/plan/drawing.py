@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.models import family_class
 from runner.models.counting import drawing as forward
@@ -12,6 +12,9 @@ from runner.models.counting import parameters
 from runner.models.family import WIDTHS, Facts
 from runner.sampling.shots import Shot, shots
 from runner.settle import Settled
+
+if TYPE_CHECKING:
+    from runner.captioning import CaptionFacts
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ def needed(model: Facts) -> Iterator[Needed]:
     for files, name in named:
         if (files.origin, name) not in seen:
             seen.add((files.origin, name))
+            yield Needed(files.origin, name, files.sizes.get(name), files.at(name) is not None)
+
+
+def captioning(captioner: CaptionFacts | None) -> Iterator[Needed]:
+    """The files of the model that writes captions."""
+    if captioner is not None:
+        files = captioner.files
+        for name in captioner.names:
             yield Needed(files.origin, name, files.sizes.get(name), files.at(name) is not None)
 
 

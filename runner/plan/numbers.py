@@ -8,7 +8,7 @@ from typing import Any
 from runner.models import family_class
 from runner.models.counting import parameters
 from runner.models.family import Facts
-from runner.plan.drawing import Drawing, Needed, drawing, needed
+from runner.plan.drawing import Drawing, Needed, captioning, drawing, needed
 from runner.plan.training import Training, training
 from runner.sampling.shots import shots
 from runner.settle import Settled
@@ -50,17 +50,29 @@ def plan(settled: Settled) -> Plan:
         name=values["name"],
         device=values["compute"]["device"],
         mixed_precision=values["compute"]["mixed_precision"],
-        stages=[stage for stage in ("data", "model", "training", "sampling") if stage in values],
+        stages=_stages(values),
         pictures=pictures,
         classes=model.classes if model is not None else [],
         family=model.family if model is not None else None,
         parameters=sum(parts.values()) if model is not None else None,
         parts=parts,
-        needed=[file for facts in models for file in needed(facts)],
+        needed=[*captioning(settled.captioner), *(file for facts in models for file in needed(facts))],
         training=trained,
         drawing=drawing(settled) if "sampling" in values and model is not None else None,
         files=_files(values, trained),
     )
+
+
+def _stages(values: dict[str, Any]) -> list[str]:
+    data = values.get("data", {})
+    happening = {
+        "captions": "caption" in data,
+        "data": bool(data),
+        "model": "model" in values,
+        "prior": "prior" in data,
+    }
+    happening |= {stage: stage in values for stage in ("training", "sampling")}
+    return [stage for stage, yes in happening.items() if yes]
 
 
 def _parts(model: Facts) -> dict[str, int]:
@@ -71,11 +83,15 @@ def _files(values: dict[str, Any], training: Training | None) -> list[str]:
     """What the run's folder will hold, in the order of writing."""
     files = ["recipe.yaml", "settled.yaml", "run.json"]
     sampling, output = values.get("sampling"), values["output"]
+    if "caption" in values.get("data", {}):
+        files.append("captions/metadata.jsonl")
     if sampling is not None and sampling.get("noise_preview"):
         files.append("samples/noise_preview.png")
     if training is not None:
         section = values["training"]
         files += ["log.jsonl", "checkpoints/", "model/"]
+        if values["model"]["type"] != "autoencoder_kl":
+            files.append("sample.yaml")
         every = section["sample_steps"]
         if every is not None and (training.steps is None or training.steps >= every):
             files += ["samples/step-….png", "samples/progress.gif"]

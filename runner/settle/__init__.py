@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.data.source import Source
 from runner.language.problems import RecipeProblems
@@ -20,6 +20,9 @@ from runner.settle.model import saved_model
 from runner.settle.new_model import new_model
 from runner.settle.pictures import open_data
 from runner.settle.sampling import misfits, settle_sampling
+
+if TYPE_CHECKING:
+    from runner.captioning import CaptionFacts
 
 __all__ = ["Settled", "open_data", "settle"]
 
@@ -34,6 +37,7 @@ class Settled:
         source: the data, listed but not read; None without data.
         model: what is known of the model; None without a model.
         refiner: what is known of the model that ends the denoising, if there is one.
+        captioner: what is known of the model that writes captions, if there is one.
     """
 
     values: dict[str, Any]
@@ -41,6 +45,7 @@ class Settled:
     source: Source | None
     model: Facts | None
     refiner: Facts | None = None
+    captioner: CaptionFacts | None = None
 
 
 def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Settled:
@@ -64,6 +69,7 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
 
         require(values["training"]["optimizer"]["type"])
     source = given.data() if "data" in values else None
+    captioner = _captioner(given) if "caption" in values.get("data", {}) else None
     model = refiner = None
     if "model" in values:
         saved = values["model"]["type"] == "pretrained"
@@ -74,7 +80,15 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
         if "sampling" in values:
             refiner = settle_sampling(given, model)
             _raise(misfits(recipe, values["sampling"], model))
-    return Settled(values, given.portable(), source, model, refiner)
+    else:
+        values["compute"] |= machine.settle_captioning(values["compute"])
+    return Settled(values, given.portable(), source, model, refiner, captioner)
+
+
+def _captioner(given: Given) -> CaptionFacts:
+    from runner.captioning import inspect
+
+    return inspect(given.files(("data", "caption")), allow_pickle=given.allow_pickle)
 
 
 def _raise(problems: Any) -> None:

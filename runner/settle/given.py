@@ -12,7 +12,7 @@ from runner.hub.ids import as_path
 from runner.language.document import Steps, dotted
 from runner.language.recipe import Recipe
 from runner.models.files import Files, open_files
-from runner.settle.pictures import open_data
+from runner.settle.pictures import open_data, places
 from runner.shown import shown
 
 
@@ -33,8 +33,7 @@ class Given:
 
     def data(self) -> Source:
         """The source of the `data` section."""
-        if "id" in self.values["data"]:
-            self._written.append((("data", "id"), self.values["data"]["id"]))
+        self._written += places(self.values["data"])
         return open_data(self.recipe, self.values, offline=self.offline)
 
     def files(self, path: Steps, key: str = "id") -> Files:

@@ -55,6 +55,15 @@ def settle_drawing(values: dict[str, Any], saved: Facts | None) -> dict[str, str
     return {"dtype": dtype, "offload": offload}
 
 
+def settle_captioning(compute: dict[str, Any]) -> dict[str, str]:
+    """The same for a recipe without a model of its own, which only writes captions."""
+    on_cpu = compute["device"] == "cpu"
+    return {
+        "dtype": ("fp32" if on_cpu else "fp16") if compute["dtype"] == "auto" else compute["dtype"],
+        "offload": "none",
+    }
+
+
 def _dtype(values: dict[str, Any], saved: Facts | None) -> str:
     """The number format of weights: those that learn are kept in fp32, those below an adapter as training computes."""
     compute = values["compute"]

@@ -35,7 +35,7 @@ def rehearsal(recipe: Recipe, scratch: Path) -> dict[str, Any]:
     elif kind is not None:
         small["model"] |= _TOYS[kind](small["model"], scratch)
     if "data" in small:
-        small["data"] = toy_data(small["data"], _side(small))
+        small["data"] = toy_data(small["data"], _side(small), scratch)
     if "training" in small:
         _few_steps(small["training"])
     if "adapter" in small:

@@ -40,7 +40,7 @@ def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None
         small: a copy of its values.
         scratch: a folder for the toys.
     """
-    model, sampling = small["model"], small.get("sampling", {})
+    model = small["model"]
     files = _files(recipe)
     family = _family(files, small)
     problems = list(_impossible(recipe, family))
