@@ -16,10 +16,11 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from runner.data.buckets import bucket_sizes, nearest
 from runner.data.decode import reason, to_rgb
-from runner.data.source import Entry, Item, Source
-from runner.data.store import VERSION, Store, Writer
-from runner.data.transforms import Pixels, fit
+from runner.data.source import Entry, Item, Origin, Source
+from runner.data.store import Store, Writer
+from runner.data.transforms import Pixels, covering, fit, require_thick
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, RecipeError
 from runner.shown import shown
@@ -27,6 +28,7 @@ from runner.shown import shown
 if TYPE_CHECKING:
     from runner.progress import Progress
 
+_FORM = 1  # of the cache's keys; a new one makes every cache anew
 _DECIDE = ("resolution", "interpolation", "center_crop", "background", "max_images")
 # For a source that draws its pictures at the resolution itself and has none of these keys: they change no pixel then.
 _AS_DRAWN = {
@@ -35,6 +37,7 @@ _AS_DRAWN = {
     "background": "#ffffff",
     "max_images": None,
     "on_error": "stop",
+    "aspect_ratio_buckets": None,
 }
 NAMED = 10  # broken pictures named in a message
 _MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
@@ -50,9 +53,13 @@ class Pictures:
         labels: int64 (n,), -1 for none; None where there are no classes.
         fingerprint: the cache's key: equal for equal pixels, captions and labels.
         original_sizes: int64 (n, 2), width and height before scaling.
+        sizes: int64 (n, 2), the height and width that training sees: the bucket's, or twice the resolution. Where crops
+            are random, the prepared picture itself is larger.
+        crops: int64 (n, 2), top and left of a middle crop of that size in the scaled picture.
+        repeats: int64 (n,), how often an epoch shows each picture.
     """
 
-    def __init__(self, store: Store, fingerprint: str) -> None:
+    def __init__(self, store: Store, fingerprint: str, origins: Sequence[Origin] = (Origin(),)) -> None:
         self._store = store
         self.found = store.found
         self.skipped = store.skipped
@@ -60,6 +67,10 @@ class Pictures:
         self.labels: NDArray[np.int64] | None = np.array(store.index["label"]) if store.classes else None
         self.fingerprint = fingerprint
         self.original_sizes = np.stack([store.index["original_width"], store.index["original_height"]], axis=1)
+        self.sizes = np.stack([store.index["target_height"], store.index["target_width"]], axis=1)
+        self.crops = _middle(self.original_sizes[:, ::-1], self.sizes)
+        self._origins = origins
+        self.repeats: NDArray[np.int64] = np.array([origin.repeats for origin in origins])[store.index["origin"]]
 
     def __len__(self) -> int:
         return len(self._store)
@@ -78,6 +89,17 @@ class Pictures:
         """The source's name for picture `i`."""
         return self._store.text(i)[0]
 
+    def caption_keys(self, i: int) -> Mapping[str, Any]:
+        """The `instance_prompt` and `caption_templates` that picture `i`'s own source gives; {} where it gives none."""
+        return self._origins[int(self._store.index["origin"][i])].captions
+
+
+def _middle(originals: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Top and left of a crop of `sizes` in the middle of pictures of `originals`, scaled to cover them; (n, 2) each."""
+    pairs = zip(originals.tolist(), sizes.tolist(), strict=True)
+    scaled = [covering((high, wide), height, width) for (high, wide), (height, width) in pairs]
+    return (np.array(scaled, np.int64).reshape(-1, 2) - sizes) // 2
+
 
 def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, progress: Progress) -> Pictures:
     """Every usable picture of `source` at its training size, from the cache or decoded into it now.
@@ -93,7 +115,7 @@ def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, prog
     choices = {**_AS_DRAWN, **section}
     key = _key(source, choices)
     store = Store.open(cache_dir / "pictures" / key) or _build(source, choices, cache_dir / "pictures", key, progress)
-    pictures = Pictures(store, key)
+    pictures = Pictures(store, key, source.origins)
     if pictures.skipped:
         message = broken(pictures.skipped, pictures.found)
         if choices["on_error"] == "stop":
@@ -115,12 +137,21 @@ class _Fitted(NamedTuple):
     item: Item
     pixels: Pixels | None
     original: tuple[int, int]
+    target: tuple[int, int]
     reason: str
 
 
 def _key(source: Source, choices: Mapping[str, Any]) -> str:
-    deciding = [VERSION, PIL.__version__, source.fingerprint, *(choices[key] for key in _DECIDE)]
+    deciding = [_FORM, PIL.__version__, source.fingerprint, *(choices[key] for key in _DECIDE)]
+    if choices["aspect_ratio_buckets"] is not None:
+        deciding.append(_targets(choices))
     return sha256(json.dumps(deciding).encode()).hexdigest()
+
+
+def _targets(choices: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """The sizes (height, width) that training may see."""
+    resolution, buckets = choices["resolution"], choices["aspect_ratio_buckets"]
+    return [(resolution, resolution)] if buckets is None else bucket_sizes(resolution, **buckets)
 
 
 def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, progress: Progress) -> Store:
@@ -130,7 +161,7 @@ def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, pro
     work = partial(
         _fitted,
         background=choices["background"],
-        resolution=choices["resolution"],
+        targets=_targets(choices),
         interpolation=choices["interpolation"],
         center_crop=choices["center_crop"],
     )
@@ -143,7 +174,7 @@ def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, pro
                     writer.skip(done.item, done.reason)
                     skipped.append((done.item.name, done.reason))
                 else:
-                    writer.add(done.item, done.pixels, done.original)
+                    writer.add(done.item, done.pixels, done.original, done.target)
                 bar.advance()
         if not writer.used:
             problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
@@ -156,18 +187,22 @@ def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, pro
     return store
 
 
-def _fitted(entry: Entry, *, background: str, resolution: int, interpolation: str, center_crop: bool) -> _Fitted:
+def _fitted(
+    entry: Entry, *, background: str, targets: list[tuple[int, int]], interpolation: str, center_crop: bool
+) -> _Fitted:
     try:
         image = to_rgb(entry.load(), background)
-        pixels = fit(image, resolution=resolution, interpolation=interpolation, center_crop=center_crop)
-        return _Fitted(entry.item, pixels, image.size, "")
+        require_thick(*image.size)
+        target = nearest(targets, *image.size)
+        pixels = fit(image, height=target[0], width=target[1], interpolation=interpolation, center_crop=center_crop)
+        return _Fitted(entry.item, pixels, image.size, target, "")
     except RecipeError:
         raise
     except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
         if isinstance(error, OSError) and error.errno in _MACHINE:
             name = shown(entry.item.name)
             raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
-        return _Fitted(entry.item, None, (0, 0), reason(error))
+        return _Fitted(entry.item, None, (0, 0), (0, 0), reason(error))
 
 
 def _check_space(root: Path, count: int | None, resolution: int) -> None:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _TYPES = {
     "builtin": ("runner.data.builtin", "Builtin"),
     "folder": ("runner.data.folder", "Folder"),
     "hub": ("runner.data.hub", "open_hub"),
+    "mixed": ("runner.data.mixed", "Mixed"),
 }
 
 
@@ -34,11 +36,25 @@ class Item:
         name: how messages and records call it: a path relative to the source, or split and row.
         caption: its text, or None.
         label: an index into the source's `classes`, or None.
+        origin: an index into the source's `origins`.
     """
 
     name: str
     caption: str | None
     label: int | None
+    origin: int = 0
+
+
+class Origin(NamedTuple):
+    """What one of several mixed sources says of its pictures.
+
+    Args:
+        repeats: how often an epoch shows each of them.
+        captions: the caption keys of its own (`instance_prompt`, `caption_templates`), those that are given.
+    """
+
+    repeats: int = 1
+    captions: Mapping[str, Any] = MappingProxyType({})
 
 
 class Entry(NamedTuple):
@@ -62,11 +78,13 @@ class Source(ABC):
         classes: the class names that labels index; empty where the pictures have no labels.
         fingerprint: a hex digest of everything in the source that decides pixels, captions and labels.
         count: how many entries there are; None where only reading tells (a stream).
+        origins: what the items' `origin` indexes.
     """
 
     classes: list[str]
     fingerprint: str
     count: int | None
+    origins: Sequence[Origin] = (Origin(),)
 
     def fetch(self, progress: Progress) -> None:  # noqa: B027 (most sources have nothing to fetch)
         """Bring what must be downloaded before the pictures can be read, shown as a bar; call it before iterating."""
@@ -108,4 +126,4 @@ def open_source(section: Mapping[str, Any], *, offline: bool) -> Source:
     module, name = _TYPES[section["type"]]
     build = getattr(importlib.import_module(module), name)
     given = {**section, "offline": offline}
-    return cast(Source, build(**{key: given[key] for key in inspect.signature(build).parameters}))
+    return cast(Source, build(**{key: given[key] for key in inspect.signature(build).parameters if key in given}))

@@ -29,8 +29,13 @@ from runner.errors import EnvironmentFault
 from runner.outputs.files import sync_folder, write_bytes
 from runner.shown import shown
 
-VERSION = 1
-COLUMNS = ("offset", "height", "width", "label", "original_height", "original_width", "text")  # text: offset in texts
+VERSION = 2
+COLUMNS = (
+    *("offset", "height", "width", "label", "original_height", "original_width"),
+    "text",  # offset in texts
+    "origin",  # as Item's
+    *("target_height", "target_width"),  # what training sees of it
+)
 _FILES = ("pixels.u8", "index.i64", "texts.jsonl", "skipped.jsonl")
 _MANIFEST = "store.json"
 _TEMPORARY = ".tmp-"
@@ -114,11 +119,19 @@ class Writer:
                 file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def add(self, item: Item, pixels: NDArray[np.uint8], original: tuple[int, int]) -> None:
-        """A picture of `original` (width, height) that became `pixels`, uint8 (h, w, 3)."""
+    def add(
+        self, item: Item, pixels: NDArray[np.uint8], original: tuple[int, int], target: tuple[int, int] | None = None
+    ) -> None:
+        """A picture of `original` (width, height) that became `pixels`, uint8 (h, w, 3).
+
+        `target` is the (height, width) that training sees of it; None is all of it.
+        """
         height, width = pixels.shape[:2]
         label = -1 if item.label is None else item.label
-        row = (self._sizes["pixels.u8"], height, width, label, original[1], original[0], self._sizes["texts.jsonl"])
+        row = (
+            *(self._sizes["pixels.u8"], height, width, label, original[1], original[0]),
+            *(self._sizes["texts.jsonl"], item.origin, *(target or (height, width))),
+        )
         self._write("pixels.u8", np.ascontiguousarray(pixels).data)
         self._write("index.i64", np.array(row, "<i8").tobytes())
         self._write("texts.jsonl", _line(item.name, item.caption))
