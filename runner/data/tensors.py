@@ -1,0 +1,222 @@
+"""Computed tensors on disk: safetensors shards with a manifest, written whole or not at all, opened by key.
+
+A store is a folder of
+    000000.safetensors, …   each holds `row`, int64 (n,), the rows' numbers, and tensors of n rows in any number format
+    manifest.json           how many rows there are, and size and sha256 of each shard; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from runner.errors import EnvironmentFault
+from runner.outputs.files import sync_folder, write_bytes
+from runner.shown import shown
+
+_VERSION = 1
+_MANIFEST = "manifest.json"
+_TEMPORARY = ".tmp-"
+_STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
+_SHARD = 64 * 2**20  # bytes after which a shard is written: what a build holds in memory
+_ROW = "row"
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One tensor of a shard: its bytes from `start`, `stride` bytes for each of its `rows`."""
+
+    start: int
+    rows: int
+    stride: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class TensorStore:
+    """A whole store, memory-mapped: a row is read without its neighbours, from any thread. Open one with `open`."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self._shards = [np.memmap(folder / name, np.uint8, "r") for name in sorted(manifest["files"])]
+        self._columns = [_columns(shard) for shard in self._shards]
+        self._place = np.full((manifest["rows"], 2), -1, np.int64)  # row -> shard, place in it
+        for i, columns in enumerate(self._columns):
+            row = columns.pop(_ROW)
+            numbers = self._shards[i][row.start : row.start + row.rows * row.stride].view("<i8")
+            self._place[numbers, 0] = i
+            self._place[numbers, 1] = np.arange(row.rows)
+        if (self._place < 0).any():
+            raise ValueError("rows are missing")
+
+    @classmethod
+    def open(cls, folder: Path) -> TensorStore | None:
+        """The store in `folder`, or None where there is none or it is damaged: every byte is checked."""
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text("ascii"))
+            if manifest["version"] != _VERSION:
+                return None
+            for name, (size, digest) in manifest["files"].items():
+                with (folder / name).open("rb") as file:
+                    if os.fstat(file.fileno()).st_size != size:
+                        return None
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        return None
+            return cls(folder, manifest)
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return None
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        """The tensors of one row, without a dimension for rows; copies of the file's bytes."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        shard, place = map(int, self._place[row])
+        tensors = {}
+        for name, column in self._columns[shard].items():
+            start = column.start + place * column.stride
+            raw = bytearray(self._shards[shard][start : start + column.stride])
+            tensors[name] = torch.frombuffer(raw, dtype=column.dtype).reshape(column.shape)
+        return tensors
+
+
+class TensorWriter:
+    """Writes a store below `root`: `add` rows in any order, then `keep` it. Nothing is left behind if it is not kept.
+
+    Args:
+        root: the folder of such stores.
+        rows: how many rows the whole store will have.
+
+    Raises:
+        EnvironmentFault: from every method, where the disk is full or cannot be written.
+    """
+
+    def __init__(self, root: Path, rows: int) -> None:
+        self.root, self._total = root, rows
+        self._temporary = root / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._pending: list[tuple[list[int], dict[str, Tensor]]] = []
+        self._form: Any = None
+        self._bytes = 0
+        self._files: dict[str, tuple[int, str]] = {}
+        with self._writing():
+            root.mkdir(parents=True, exist_ok=True)
+            _sweep(root)
+            self._temporary.mkdir()
+
+    def __enter__(self) -> TensorWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def add(self, numbers: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
+        """The rows of these numbers: every tensor has `len(numbers)` rows."""
+        rows = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+        form = {name: (tensor.shape[1:], tensor.dtype) for name, tensor in rows.items()}
+        size = sum(tensor.nbytes for tensor in rows.values())
+        if self._form is None:
+            self._check_space(size // len(numbers))
+        elif form != self._form or self._bytes + size > _SHARD:
+            self._flush()
+        self._form = form
+        self._pending.append((list(numbers), rows))
+        self._bytes += size
+
+    def keep(self, key: str) -> TensorStore:
+        """Makes what was written durable as `root/key`; a whole store that is there already stays."""
+        self._flush()
+        manifest = {"version": _VERSION, "rows": self._total, "files": self._files}
+        target = self.root / key
+        with self._writing():
+            write_bytes(self._temporary / _MANIFEST, json.dumps(manifest).encode("ascii"))
+            try:
+                self._temporary.rename(target)
+            except OSError:
+                store = TensorStore.open(target)
+                if store is not None:  # another run was faster
+                    return store
+                if target.exists():
+                    target.rename(self.root / f"{_TEMPORARY}damaged-{uuid.uuid4().hex[:8]}")
+                self._temporary.rename(target)
+            sync_folder(self.root)
+        store = TensorStore.open(target)
+        if store is None:
+            raise EnvironmentFault(
+                f"the cache in {shown(self.root, 1000)} is damaged right after writing: check the disk"
+            )
+        return store
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        numbers = [number for numbers, _ in self._pending for number in numbers]
+        tensors = {name: torch.cat([rows[name] for _, rows in self._pending]) for name in self._form}
+        data = save({**tensors, _ROW: torch.tensor(numbers, dtype=torch.int64)})
+        name = f"{len(self._files):06d}.safetensors"
+        with self._writing(), (self._temporary / name).open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._files[name] = (len(data), hashlib.sha256(data).hexdigest())
+        self._pending, self._bytes = [], 0
+
+    def _check_space(self, row_bytes: int) -> None:
+        """Say before hours of computing that the rows will not fit."""
+        with self._writing():
+            free = shutil.disk_usage(self.root).free
+        needed = self._total * row_bytes
+        if needed > free:
+            raise EnvironmentFault(
+                f"the cache needs {needed / 2**30:.1f} GiB, and {shown(self.root, 1000)} has "
+                f"{free / 2**30:.1f} GiB free: free some space there, choose another folder with --cache-dir, "
+                "or switch off training.cache_latents and training.cache_text_embeddings"
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the cache cannot be written in {shown(self.root, 1000)} ({error.strerror or error}): "
+                "free some space there, or choose another folder with --cache-dir"
+            ) from error
+
+
+def _columns(shard: np.ndarray) -> dict[str, _Column]:
+    """Where the tensors of a shard lie (the header of safetensors: 8 bytes of its length, then JSON)."""
+    length = int(shard[:8].view("<u8")[0])
+    header = json.loads(shard[8 : 8 + length].tobytes())
+    columns = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            dtype, (rows, *shape) = _DTYPES[entry["dtype"]], entry["shape"]
+            start, stride = 8 + length + entry["data_offsets"][0], math.prod(shape) * dtype.itemsize
+            columns[name] = _Column(start, rows, stride, tuple(shape), dtype)
+    return columns
+
+
+def _sweep(root: Path) -> None:
+    """Removes what runs that were killed left behind."""
+    for folder in root.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if "damaged" in folder.name or time.time() - newest > _STALE:
+                shutil.rmtree(folder, ignore_errors=True)
