@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import (
-    BertTokenizer,
-    BlipConfig,
-    BlipForConditionalGeneration,
-    BlipImageProcessor,
-    BlipProcessor,
-)
+import transformers
 
 from runner.models.quiet import quiet
 
@@ -27,7 +21,7 @@ def toy(folder: Path, seed: int = 0) -> None:
     vocab = {word: i for i, word in enumerate([*_MARKS, *_WORDS])}
     marks = {"bos_token_id": vocab["[DEC]"], "eos_token_id": vocab["[SEP]"], "sep_token_id": vocab["[SEP]"]}
     text = {"vocab_size": len(vocab), "encoder_hidden_size": 16, "max_position_embeddings": 128, "pad_token_id": 0}
-    config = BlipConfig(
+    config = transformers.BlipConfig(
         text_config={**_SIZE, **marks, **text, "projection_dim": 16, "initializer_range": 0.5},
         vision_config={**_SIZE, "image_size": 32, "patch_size": 8, "projection_dim": 16, "initializer_range": 0.5},
         projection_dim=16,
@@ -35,6 +29,7 @@ def toy(folder: Path, seed: int = 0) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        BlipForConditionalGeneration(config).save_pretrained(folder)
-    images = BlipImageProcessor(size={"height": 32, "width": 32})
-    BlipProcessor(images, BertTokenizer(vocab=vocab, bos_token="[DEC]")).save_pretrained(folder)
+        transformers.BlipForConditionalGeneration(config).save_pretrained(folder)
+    images = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
+    words = transformers.BertTokenizer(vocab=vocab, bos_token="[DEC]")
+    transformers.BlipProcessor(images, words).save_pretrained(folder)

@@ -5,15 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
 
 from runner.captioning import caption, inspect
 from runner.captioning.toy import toy
@@ -70,18 +63,20 @@ def llava(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llava")
     words = clip_tokenizer(["describe this picture in one sentence. a red flower, user assistant"], 600, 512)
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     marks = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=16),
-        text_config=LlamaConfig(**size, **marks, vocab_size=len(words), num_key_value_heads=2, initializer_range=0.5),
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=16),
+        text_config=transformers.LlamaConfig(
+            **size, **marks, vocab_size=len(words), num_key_value_heads=2, initializer_range=0.5
+        ),
         image_token_index=words.convert_tokens_to_ids("<image>"),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        LlavaForConditionalGeneration(config).save_pretrained(folder)
-    LlavaProcessor(
+        transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    transformers.LlavaProcessor(
         images,
         words,
         patch_size=8,

@@ -1,0 +1,28 @@
+"""Run in a process of its own (HF_ENDPOINT is read at import): caption a folder with a model of the hub, as JSON."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from runner.captioning import caption, inspect
+from runner.models.files import open_files
+from runner.signals import Stop
+from tests.captioning.conftest import CPU, Remembers, source_of
+
+if __name__ == "__main__":
+    data, folder, offline = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "offline"
+    files = open_files("me/blip", base=data, key="data.caption.id", offline=offline)
+    facts = inspect(files, allow_pickle=False)
+    home = Path(os.environ["HF_HOME"])
+    looked = {
+        "parameters": facts.parameters,
+        "missing": facts.missing(),
+        "kept": [str(path) for path in home.rglob("*")],
+    }
+    section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 2, "max_new_tokens": 8}}
+    around = {"cache_dir": folder / "cache", "folder": folder / "run", "progress": Remembers(), "stop": Stop("again")}
+    source = caption(source_of(data), facts, section, **CPU, **around)
+    captions = {entry.item.name: entry.item.caption for entry in source}
+    snapshot = files.fetch((), Remembers())
+    print(json.dumps({**looked, "captions": captions, "here": sorted(path.name for path in snapshot.iterdir())}))
