@@ -6,6 +6,7 @@ import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from accelerate import Accelerator
 
 from runner.captioning import CaptionFacts, caption
 from runner.data.cache import Pictures, prepare
+from runner.data.captions import require_captions
 from runner.data.source import Source
+from runner.data.texts import Texts
 from runner.methods import method_of
 from runner.models import family_class
 from runner.models.family import DTYPES, Facts, Family
@@ -72,7 +75,7 @@ class Run:
         if self.settled.refiner is not None:
             self._sample_with_refiner(self.settled.model, self.settled.refiner)
             return
-        family = self._family(self.settled.model)
+        family = self._family(self._told(self.settled.model, pictures))
         timesteps = self.values.get("sampling", {}).get("noise_preview")
         if pictures is not None and timesteps:
             self.samples.noise_preview(noised(family, pictures, timesteps, self.values["seed"]), timesteps)
@@ -104,7 +107,16 @@ class Run:
             skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
+            if self.settled.reads_captions:
+                require_captions(Texts(pictures, section, self.values["seed"]).missing(), len(pictures))
         return pictures
+
+    def _told(self, facts: Facts, pictures: Pictures | None) -> Facts:
+        """The facts with the captions that the model will learn from, which a new tokenizer is made of."""
+        if pictures is None or not self.settled.reads_captions:
+            return facts
+        texts = Texts(pictures, self.values["data"], self.values["seed"])
+        return replace(facts, texts=tuple(texts.every(self.values["training"]["cache_variants"])))
 
     def _captioned(self, source: Source, captioner: CaptionFacts) -> Source:
         with self._stage("Captions"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,9 @@ class LearningFamily(PipelineFamily):
         x_t = x_t if torch.is_autocast_enabled(x_t.device.type) else x_t.to(unet.dtype)
         output: Tensor = unet(x_t, t, cond["encoder_hidden_states"], added_cond_kwargs=added or None).sample
         return output
+
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Its configuration says nothing of the pictures."""
 
     def save(self, folder: Path) -> None:
         """The whole pipeline, each part in the number format that it has."""

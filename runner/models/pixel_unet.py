@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -210,6 +210,9 @@ class PixelUNet:
         )
         frames = [self._images(m) for m in moments]
         return Drawn(self._images(latents), [list(strip) for strip in zip(*frames, strict=True)])
+
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Its configuration says nothing of the pictures."""
 
     def save(self, folder: Path) -> None:
         """Without classes a DDPMPipeline's folder; with classes its parts and `labels.json`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -76,6 +76,14 @@ class Trainable(Family, Protocol):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """The denoiser's output at timesteps t (B,)."""
+        ...
+
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Takes from pictures, once the model is trained, what its configuration says of them.
+
+        Args:
+            batches: uint8 pixels, each (B, 3, H, W).
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runner.data.source import Source
 from runner.language.problems import RecipeProblems
 from runner.language.recipe import Recipe
+from runner.models import family_class
 from runner.models.family import Facts
 from runner.settle import machine
 from runner.settle.given import Given
@@ -46,6 +47,13 @@ class Settled:
     model: Facts | None
     refiner: Facts | None = None
     captioner: CaptionFacts | None = None
+
+    @property
+    def reads_captions(self) -> bool:
+        """Whether what learns is told what pictures show."""
+        if self.model is None or "training" not in self.values:
+            return False
+        return bool(family_class(self.model.family).TEXT_PARTS)
 
 
 def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Settled:

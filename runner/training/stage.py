@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from runner.data.batches import Batches, Work
 from runner.data.cache import Pictures
@@ -14,6 +18,7 @@ from runner.data.order import Order
 from runner.data.prior import Prior
 from runner.data.texts import Texts
 from runner.data.validation import held_out
+from runner.data.views import Views
 from runner.diffusion.objectives import objective_of
 from runner.memory import guarded, training_mends
 from runner.methods import method_of
@@ -25,7 +30,9 @@ from runner.training.caches import Caches
 from runner.training.idle import Idle, idle_parts
 from runner.training.keeper import Grids, Keeper
 from runner.training.loop import Trainer, train
-from runner.training.validation import validation_loss
+from runner.training.validation import validation
+
+_MEASURED = 1024  # pictures
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def run_training(
             order=order,
             texts=texts,
             latents=caches.latents(pictures),
-            embeddings=caches.embeddings(texts, values),
+            embeddings=caches.embeddings(texts, _other_texts(values)),
             posterior=bool(family.PIXEL_PARTS),
             input_perturbation=training["input_perturbation"],
             prior=_prior(prior, values, caches),
@@ -92,7 +99,7 @@ def run_training(
         idle = Idle(family, idle_parts(family, family.parts, values), device)
         trainer = Trainer(family, groups, training, around.accelerator, work.steps)
         objective = objective_of(values["model"]["type"])
-        validate = validation_loss(family, batches, validate_on, objective, around.accelerator, training)
+        validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
         fingerprint = "+".join(data.fingerprint for data in (pictures, prior) if data is not None)
         keeper = Keeper(
             training, work, fingerprint, around.folder, around.progress, around.stop, around.grids, idle, validate
@@ -108,6 +115,21 @@ def run_training(
     for part in family.parts.values():
         part.requires_grad_(False)
         part.eval()
+    family.measure(batch.to(device) for batch in _plain(pictures, values))
+
+
+def _plain(pictures: Pictures, values: dict[str, Any]) -> Iterator[Tensor]:
+    """The middles of pictures spread over the set, uint8 (B, 3, H, W)."""
+    views, size = Views(pictures, values["data"]), values["training"]["batch_size"]
+    chosen = np.linspace(0, len(pictures) - 1, min(_MEASURED, len(pictures))).round().astype(int).tolist()
+    for start in range(0, len(chosen), size):
+        pixels = np.stack([views.plain(i).pixels for i in chosen[start : start + size]])
+        yield torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+
+
+def _other_texts(values: dict[str, Any]) -> list[str]:
+    """What samples are told besides the captions of the data."""
+    return [values["data"]["prior"]["prompt"]] if "prior" in values["data"] else []
 
 
 def _prior(pictures: Pictures | None, values: dict[str, Any], caches: Caches) -> Prior | None:
