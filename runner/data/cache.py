@@ -56,6 +56,8 @@ class Pictures:
         sizes: int64 (n, 2), the height and width that training sees: the bucket's, or twice the resolution. Where crops
             are random, the prepared picture itself is larger.
         crops: int64 (n, 2), top and left of a middle crop of that size in the scaled picture.
+        origins: the sources that are mixed; one where nothing is mixed.
+        origin: int64 (n,), which of `origins` each picture comes from.
         repeats: int64 (n,), how often an epoch shows each picture.
     """
 
@@ -69,8 +71,9 @@ class Pictures:
         self.original_sizes = np.stack([store.index["original_width"], store.index["original_height"]], axis=1)
         self.sizes = np.stack([store.index["target_height"], store.index["target_width"]], axis=1)
         self.crops = _middle(self.original_sizes[:, ::-1], self.sizes)
-        self._origins = origins
-        self.repeats: NDArray[np.int64] = np.array([origin.repeats for origin in origins])[store.index["origin"]]
+        self.origins = origins
+        self.origin: NDArray[np.int64] = np.array(store.index["origin"])
+        self.repeats: NDArray[np.int64] = np.array([origin.repeats for origin in origins])[self.origin]
 
     def __len__(self) -> int:
         return len(self._store)
@@ -91,7 +94,7 @@ class Pictures:
 
     def caption_keys(self, i: int) -> Mapping[str, Any]:
         """The `instance_prompt` and `caption_templates` that picture `i`'s own source gives; {} where it gives none."""
-        return self._origins[int(self._store.index["origin"][i])].captions
+        return self.origins[self.origin[i]].captions
 
 
 def _middle(originals: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ _NAMED = 5  # files named in one message
 
 
 def read_metadata(
-    root: Path, files: Iterable[str], column: str, pictures: Collection[str], good: Iterable[str]
+    root: Path, files: Iterable[tuple[str, str]], column: str, pictures: Collection[str], good: Iterable[str]
 ) -> dict[str, str | None]:
     """The captions of all pictures that metadata files speak of.
 
     Args:
         root: the data folder.
-        files: the metadata files in it, as relative names.
+        files: (folder, file): the folder whose pictures, and those below it, a metadata file names, relative to `root`;
+            and the file, relative to `root` or absolute.
         column: the caption column. A row without it, or an empty one, is a picture without a caption.
         pictures: the relative names of all pictures found, which rows may name.
         good: those of them that must have a row.
@@ -44,8 +45,7 @@ def read_metadata(
     places: dict[str, str] = {}  # picture -> where its row stands
     columns: set[str] = set()
     folders: dict[str, str] = {}  # folder -> its metadata file
-    for file in files:
-        folder = posixpath.dirname(file)
+    for folder, file in files:
         if folder in folders:
             raise DataError(f"{shown(folders[folder])} and {shown(file)} lie in one folder: keep one of them")
         folders[folder] = file
@@ -70,6 +70,25 @@ def read_metadata(
         )
     _require_rows(good, captions, folders)
     return captions
+
+
+def require_captions(names: Sequence[str], found: int) -> None:
+    """No picture is trained on without a text.
+
+    Args:
+        names: the pictures of the `found` ones that have none.
+
+    Raises:
+        DataError: there are such pictures.
+    """
+    if names:
+        have = "has" if found == 1 else "have"
+        pictures = "picture" if found == 1 else "pictures"
+        raise DataError(
+            f"{len(names)} of {found} {pictures} {have} no caption ({_first([shown(n, 100) for n in names])}): "
+            "add the captions, have an image-to-text model write them (data.caption), or give all pictures a text "
+            "(data.instance_prompt, or data.caption_templates without {caption})"
+        )
 
 
 def read_text(path: Path) -> str | None:

@@ -47,14 +47,20 @@ class Folder(Source):
     Hidden files and folders (a leading dot) are passed over. Links that leave the folder, links to folders, and what
     is no regular file are never opened; each is found as a broken picture. If every picture lies in a subfolder, the
     first-level subfolders, sorted, are the classes. Captions come from metadata.jsonl or metadata.csv in or above a
-    picture's folder, else from a .txt file of the same stem.
+    picture's folder, else from a .txt file of the same stem; with `metadata_file` from that file alone.
+
+    Args:
+        id: the folder's absolute path.
+        caption_column: the column of captions in metadata files.
+        metadata_file: the absolute path of a .jsonl or .csv file, wherever it lies, that names every picture relative
+            to the folder; None looks for such files in the folder.
 
     Raises:
         DataError: no such folder, no picture in it, or metadata that does not fit (see `read_metadata`).
         Refused: metadata that names a file outside the folder.
     """
 
-    def __init__(self, *, id: str, caption_column: str) -> None:
+    def __init__(self, *, id: str, caption_column: str, metadata_file: str | None = None) -> None:
         self.root = Path(id)
         _require_folder(self.root)
         files, self._texts, metadata = _walk(self.root)
@@ -64,6 +70,8 @@ class Folder(Source):
         self._files = files
         good = [file.name for file in files if file.problem is None]
         names = {file.name for file in files}
+        if metadata_file is not None:
+            metadata = [("", _metadata(Path(metadata_file)))]
         self._captions = read_metadata(self.root, metadata, caption_column, names, good) if metadata else {}
         in_folders = bool(good) and all("/" in name for name in good)
         self.classes = sorted({name.split("/", 1)[0] for name in good}, key=os.fsencode) if in_folders else []
@@ -125,11 +133,19 @@ def _require_folder(root: Path) -> None:
     raise DataError(f"the folder {shown(root, 1000)} is not there: correct data.id")
 
 
-def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[str]]:
-    """Pictures, .txt files, and metadata files below `root`."""
+def _metadata(path: Path) -> str:
+    if path.suffix not in (".jsonl", ".csv"):
+        raise DataError(f"{shown(path, 1000)} is neither a .jsonl nor a .csv file: correct data.metadata_file")
+    if not path.is_file():
+        raise DataError(f"the file {shown(path, 1000)} is not there: correct data.metadata_file")
+    return str(path)
+
+
+def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[tuple[str, str]]]:
+    """Pictures, .txt files, and metadata files, each after its folder, below `root`."""
     files: list[_File] = []
     texts: dict[str, _Look] = {}
-    metadata: list[str] = []
+    metadata: list[tuple[str, str]] = []
     real_root = os.path.realpath(root)
     folders = [""]
     while folders:
@@ -157,12 +173,12 @@ def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[str]]:
             elif entry.name in METADATA:
                 if problem is not None:
                     raise DataError(f"{shown(root / name, 1000)} {problem}")
-                metadata.append(name)
+                metadata.append((folder, name))
             elif entry.name == "metadata.parquet":
                 raise DataError(
                     f"{shown(root / name, 1000)} is not read: write metadata.jsonl or metadata.csv in its place"
                 )
-    return files, texts, sorted(metadata, key=os.fsencode)
+    return files, texts, sorted(metadata, key=lambda found: os.fsencode(found[1]))
 
 
 def _look(entry: os.DirEntry[str], real_root: str) -> _Look:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from runner.data.buckets import bucket_sizes
 from runner.data.cache import Pictures
 from runner.outputs.files import write_bytes
 from runner.shown import shown
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
+_NAMED = 5  # pictures without a caption in a text
+_BUCKETS_A_LINE = 6
 _LISTED = 20  # classes and broken files in a text; JSON has them all
 _COLUMNS, _CELLS = 8, 64
 _CELL, _STRIP, _GAP = 128, 30, 8  # pixels: a picture's side, the two lines of text below it, the space between
 
 
-def facts(pictures: Pictures, *, resolution: int) -> dict[str, Any]:
+def facts(pictures: Pictures, *, resolution: int, buckets: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All that can be told of prepared pictures, as plain values fit for JSON.
 
     Sizes are those before scaling. `smaller` counts pictures that scaling makes larger.
+
+    Args:
+        resolution: `data.resolution`.
+        buckets: `data.aspect_ratio_buckets`.
     """
-    sizes = np.asarray(pictures.original_sizes)
-    width, height = sizes[:, 0], sizes[:, 1]
+    width, height = np.asarray(pictures.original_sizes).T
     return {
         "found": pictures.found,
         "used": len(pictures),
@@ -35,8 +43,11 @@ def facts(pictures: Pictures, *, resolution: int) -> dict[str, Any]:
         "width": _spread(width),
         "height": _spread(height),
         "aspect": _spread(width / height),
-        "smaller": int((sizes.min(axis=1) < resolution).sum()),
+        "smaller": int(((height < pictures.sizes[:, 0]) | (width < pictures.sizes[:, 1])).sum()),
         "resolution": resolution,
+        "buckets": _buckets(pictures, resolution, buckets) if buckets is not None else [],
+        "sources": _sources(pictures),
+        "epoch": int(pictures.repeats.sum()),
         "classes": _classes(pictures),
         "captions": _captions(pictures),
     }
@@ -52,7 +63,10 @@ def render(facts: dict[str, Any]) -> str:
         spread = facts[key]
         lines.append((key, f"{spread['min']:g} to {spread['max']:g}, median {spread['median']:g}"))
     if facts["smaller"]:
-        lines.append(("", f"{facts['smaller']} smaller than {facts['resolution']} pixels: they are enlarged"))
+        size = "their bucket" if facts["buckets"] else f"{facts['resolution']} pixels"
+        lines.append(("", f"{facts['smaller']} smaller than {size}: they are enlarged"))
+    lines += _bucket_lines(facts["buckets"])
+    lines += _source_lines(facts)
     lines.append(("classes", _class_line(facts["classes"])))
     lines += _caption_lines(facts["captions"], facts["used"])
     return "\n".join(f"{title:<10}{text}" for title, text in lines)
@@ -93,16 +107,33 @@ def _classes(pictures: Pictures) -> dict[str, int]:
     return dict(zip(pictures.classes, counts.tolist(), strict=True))
 
 
+def _buckets(pictures: Pictures, resolution: int, buckets: Mapping[str, Any]) -> list[dict[str, int]]:
+    counts = Counter((int(height), int(width)) for height, width in pictures.sizes)
+    return [{"width": w, "height": h, "count": counts[h, w]} for h, w in bucket_sizes(resolution, **buckets)]
+
+
+def _sources(pictures: Pictures) -> list[dict[str, Any]]:
+    if not pictures.origins[0].name:
+        return []
+    counts = np.bincount(pictures.origin, minlength=len(pictures.origins)).tolist()
+    told = zip(pictures.origins, counts, strict=True)
+    return [{"name": name, "used": n, "repeats": repeats, **captions} for (name, repeats, captions), n in told]
+
+
 def _captions(pictures: Pictures) -> dict[str, Any]:
     characters, words = [], []
+    without: list[str] = []
     for i in range(len(pictures)):
         caption = pictures.caption(i)
         if caption is not None:
             characters.append(len(caption))
             words.append(len(caption.split()))
-    if not characters:
-        return {"count": 0}
-    return {"count": len(characters), "characters": _spread(np.array(characters)), "words": _spread(np.array(words))}
+        elif len(without) < _LISTED:
+            without.append(pictures.name(i))
+    found: dict[str, Any] = {"count": len(characters), "without": without}
+    if characters:
+        found |= {"characters": _spread(np.array(characters)), "words": _spread(np.array(words))}
+    return found
 
 
 def _class_line(classes: dict[str, int]) -> str:
@@ -113,6 +144,24 @@ def _class_line(classes: dict[str, int]) -> str:
     return f"{len(classes)}: {', '.join(listed)}{more}"
 
 
+def _bucket_lines(buckets: list[dict[str, int]]) -> list[tuple[str, str]]:
+    used = [f"{size['width']} x {size['height']}: {size['count']}" for size in buckets if size["count"]]
+    rows = [", ".join(used[i : i + _BUCKETS_A_LINE]) for i in range(0, len(used), _BUCKETS_A_LINE)]
+    return [("" if i else "buckets", row) for i, row in enumerate(rows)]
+
+
+def _source_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    for source in facts["sources"][:_LISTED]:
+        often = f", each {source['repeats']} times an epoch" if source["repeats"] > 1 else ""
+        lines.append(f"{shown(source['name'], 100)}: {source['used']}{often}")
+    if len(facts["sources"]) > _LISTED:
+        lines.append(f"and {len(facts['sources']) - _LISTED} more")
+    if facts["epoch"] != facts["used"]:
+        lines.append(f"an epoch shows {facts['epoch']} pictures")
+    return [("" if i else "sources", line) for i, line in enumerate(lines)]
+
+
 def _caption_lines(captions: dict[str, Any], used: int) -> list[tuple[str, str]]:
     if not captions["count"]:
         return [("captions", "none")]
@@ -120,6 +169,10 @@ def _caption_lines(captions: dict[str, Any], used: int) -> list[tuple[str, str]]
     for unit in ("characters", "words"):
         spread = captions[unit]
         lines.append(("", f"{spread['min']:g} to {spread['max']:g} {unit}, median {spread['median']:g}"))
+    if missing := used - captions["count"]:
+        named = [shown(name, 100) for name in captions["without"][:_NAMED]]
+        more = f" and {missing - len(named)} more" if missing > len(named) else ""
+        lines.append(("", f"{missing} without: {', '.join(named)}{more}"))
     return lines
 
 

@@ -49,10 +49,12 @@ class Origin(NamedTuple):
     """What one of several mixed sources says of its pictures.
 
     Args:
+        name: how it is called.
         repeats: how often an epoch shows each of them.
         captions: the caption keys of its own (`instance_prompt`, `caption_templates`), those that are given.
     """
 
+    name: str = ""
     repeats: int = 1
     captions: Mapping[str, Any] = MappingProxyType({})
 

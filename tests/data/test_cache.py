@@ -322,3 +322,49 @@ def test_real_photographs(ready, shared_data, progress):
     assert pictures[330].shape == (32, 32, 3)
     assert np.bincount(pictures.labels).sum() == 331
     assert progress.warnings == []
+
+
+BUCKETS = {"step": 8, "max_aspect": 2.0}
+
+
+def test_each_picture_goes_to_its_bucket(tmp_path, picture, section, progress):
+    sizes = [(40, 40), (90, 50), (30, 60), (200, 40), (33, 32)]
+    for i, size in enumerate(sizes):
+        picture(tmp_path / f"d/{i}.png", size=size)
+    source = Folder(id=str(tmp_path / "d"), caption_column="text")
+    given = section(resolution=32, aspect_ratio_buckets=BUCKETS)
+    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
+    assert pictures.sizes.tolist() == [[32, 32], [24, 40], [40, 24], [24, 40], [32, 32]]
+    assert [pictures[i].shape for i in range(5)] == [(h, w, 3) for h, w in pictures.sizes]
+    assert pictures.crops.tolist() == [[0, 0], [0, 1], [4, 0], [0, 40], [0, 0]]
+    assert pictures.original_sizes.tolist() == [list(size) for size in sizes]
+
+
+def test_random_crops_keep_the_whole_picture_larger_than_its_bucket(tmp_path, picture, section, progress):
+    picture(tmp_path / "d/a.png", size=(200, 40))
+    source = Folder(id=str(tmp_path / "d"), caption_column="text")
+    given = section(resolution=32, aspect_ratio_buckets=BUCKETS, center_crop=False)
+    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
+    assert pictures.sizes.tolist() == [[24, 40]]
+    assert pictures[0].shape == (24, 120, 3)
+    assert pictures.crops.tolist() == [[0, 40]]
+
+
+def test_buckets_have_a_cache_of_their_own(ready):
+    plain = ready(Drawn(3)).fingerprint
+    bucketed = {ready(Drawn(3), aspect_ratio_buckets={**BUCKETS, "step": step}).fingerprint for step in (2, 4)}
+    assert len(bucketed | {plain}) == 3
+    assert ready(Drawn(3), aspect_ratio_buckets=None).fingerprint == plain
+
+
+def test_without_buckets_all_sizes_are_the_resolution(ready):
+    pictures = ready(Drawn(9), center_crop=False)
+    assert (pictures.sizes == 16).all()
+    assert pictures.crops[8].tolist() == [0, 3]
+    assert pictures.repeats.tolist() == [1] * 9
+    assert pictures.caption_keys(4) == {}
+
+
+def test_a_step_above_the_resolution(ready):
+    with pytest.raises(DataError, match=r"step is 64 and data\.resolution 16, which leaves no size: make the step"):
+        ready(Drawn(3), aspect_ratio_buckets={"step": 64, "max_aspect": 2.0})

@@ -315,3 +315,60 @@ def test_a_caption_that_goes_away_stops_the_reader(two):
     (two / "b.txt").unlink()
     with pytest.raises(DataError, match="changed or removed"):
         next(entries)
+
+
+def elsewhere(two: Path, name: str, text: str) -> Folder:
+    path = two.parent / f"{two.name}-{name}"
+    path.write_text(text)
+    return Folder(id=str(two), caption_column="text", metadata_file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "file_name,text\na.png,red\nb.jpg,\n"),
+        ("m.jsonl", '{"file_name": "a.png", "text": "red"}\n{"file_name": "b.jpg", "text": null}\n'),
+    ],
+)
+def test_a_metadata_file_that_lies_elsewhere_is_the_only_one(two, name, text):
+    write_metadata(two, {"file_name": "a.png", "text": "not this"})
+    (two / "b.txt").write_text("nor this")
+    assert captions(elsewhere(two, name, text)) == {"a.png": "red", "b.jpg": None}
+
+
+def test_a_metadata_file_elsewhere_names_files_of_subfolders(tmp_path, picture):
+    picture(tmp_path / "d/rose/a.png")
+    folder = elsewhere(tmp_path / "d", "m.csv", "file_name,text\nrose/a.png,red\n")
+    assert captions(folder) == {"rose/a.png": "red"}
+    assert labels(folder) == {"rose/a.png": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "said"),
+    [
+        ("m.csv", "file_name,text\na.png,x\n", DataError, "1 picture has no row in "),
+        ("m.csv", "file_name,text\na.png,x\nb.jpg,y\nc.png,z\n", DataError, "names a picture that is not there"),
+        ("m.csv", "file_name,text\na.png,x\na.png,y\nb.jpg,y\n", DataError, "line 3 names a.png again"),
+        ("m.csv", "file_name,text\n../secret.png,x\n", Refused, "a file outside the data folder"),
+        ("m.csv", "file_name,other\na.png,x\nb.jpg,y\n", DataError, "has no column 'text'"),
+        ("m.jsonl", "{\n", DataError, "line 1 is not JSON"),
+        ("m.json", "[]", DataError, "is neither a .jsonl nor a .csv file: correct data.metadata_file"),
+    ],
+)
+def test_a_metadata_file_elsewhere_that_does_not_fit(two, name, text, error, said):
+    with pytest.raises(error) as caught:
+        elsewhere(two, name, text)
+    assert said in str(caught.value)
+    assert str(two.parent / f"{two.name}-{name}") in str(caught.value)
+
+
+def test_a_metadata_file_that_is_not_there(two):
+    for path in ("captions.jsonl", str(two), str(two / "gone.jsonl")):
+        with pytest.raises(DataError, match=r"correct data\.metadata_file"):
+            Folder(id=str(two), caption_column="text", metadata_file=path)
+
+
+def test_captions_elsewhere_change_the_fingerprint(two):
+    text = "file_name,text\na.png,{}\nb.jpg,\n"
+    prints = {elsewhere(two, "m.csv", text.format(word)).fingerprint for word in ("red", "blue")}
+    assert len(prints | {opened(two).fingerprint}) == 3

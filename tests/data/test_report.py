@@ -5,6 +5,7 @@ from PIL import Image
 
 from runner.data.cache import prepare
 from runner.data.folder import Folder
+from runner.data.mixed import Mixed
 from runner.data.report import contact_sheet, facts, render
 
 
@@ -47,6 +48,7 @@ def test_facts_and_their_lines(tmp_path, picture, section, progress):
         "captions  2 of 3 pictures (67%)",
         "          9 to 19 characters, median 14",
         "          2 to 4 words, median 3",
+        "          1 without: rose/b.png",
     ]
 
 
@@ -54,6 +56,57 @@ def test_without_classes_and_captions(tmp_path, picture, section, progress):
     picture(tmp_path / "d/a.png")
     lines = render(facts(prepared(tmp_path / "d", section, progress, tmp_path / "c"), resolution=16)).splitlines()
     assert lines[-2:] == ["classes   none", "captions  none"]
+
+
+def test_buckets_with_their_counts(tmp_path, picture, section, progress):
+    for i, size in enumerate([(20, 20), (60, 30), (58, 30), (100, 60)]):
+        picture(tmp_path / f"d/{i}.png", size=size)
+    buckets = {"step": 8, "max_aspect": 2.0}
+    pictures = prepared(tmp_path / "d", section, progress, tmp_path / "c", resolution=32, aspect_ratio_buckets=buckets)
+    told = facts(pictures, resolution=32, buckets=buckets)
+    assert json.loads(json.dumps(told)) == told
+    assert {(size["width"], size["height"]): size["count"] for size in told["buckets"]} == {
+        (40, 24): 3,
+        (32, 32): 1,
+        (24, 40): 0,
+    }
+    lines = render(told).splitlines()
+    assert "buckets   40 x 24: 3, 32 x 32: 1" in lines
+    assert "          1 smaller than their bucket: they are enlarged" in lines
+
+
+def test_sources_and_what_an_epoch_shows(tmp_path, picture, section, progress):
+    for name in ("rose/a.png", "rose/b.png", "tulip/c.png"):
+        picture(tmp_path / name)
+    entry = {"type": "folder", "caption_column": "text", "metadata_file": None, "caption_templates": None}
+    source = Mixed(
+        sources=[
+            {**entry, "id": str(tmp_path / "rose"), "repeats": 1, "instance_prompt": "a rose"},
+            {**entry, "id": str(tmp_path / "tulip"), "repeats": 10, "instance_prompt": None},
+        ],
+        offline=True,
+    )
+    told = facts(prepare(source, section=section(), cache_dir=tmp_path / "c", progress=progress), resolution=16)
+    assert told["sources"] == [
+        {"name": "rose", "used": 2, "repeats": 1, "instance_prompt": "a rose"},
+        {"name": "tulip", "used": 1, "repeats": 10},
+    ]
+    lines = render(told).splitlines()
+    at = lines.index("sources   rose: 2")
+    assert lines[at + 1 : at + 3] == [
+        "          tulip: 1, each 10 times an epoch",
+        "          an epoch shows 12 pictures",
+    ]
+
+
+def test_pictures_without_a_caption_are_counted_and_the_first_named(tmp_path, picture, section, progress):
+    for i in range(30):
+        picture(tmp_path / f"d/{i:02}.png")
+    (tmp_path / "d/07.txt").write_text("seven")
+    told = facts(prepared(tmp_path / "d", section, progress, tmp_path / "c"), resolution=16)
+    assert told["captions"]["count"] == 1
+    assert told["captions"]["without"][6:8] == ["06.png", "08.png"]
+    assert render(told).splitlines()[-1] == ("          29 without: 00.png, 01.png, 02.png, 03.png, 04.png and 24 more")
 
 
 def test_long_lists_are_cut(tmp_path, picture, section, progress):
