@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ASKED = "Describe this picture in one sentence."
 """What a model that is talked to is told where the recipe has no prompt."""
 
-_GOES_ON = {BLIP, "git"}  # their prompt begins the caption; with others it is no part of it
+_GIT = "git"
+_GOES_ON = {BLIP, _GIT}  # their prompt begins the caption; with others it is no part of it
 
 
 class Captioner:
@@ -87,7 +88,10 @@ class Captioner:
     def _inputs(self, images: list[Image.Image]) -> Any:
         prompt = self._section["prompt"]
         if self._template is None:
-            text = {} if prompt is None else {"text": [prompt] * len(images)}
+            text: dict[str, Any] = {} if prompt is None else {"text": [prompt] * len(images)}
+            if text and self._facts.model_type == _GIT:  # the mark at a text's end would end the caption there
+                begun = f"{self.processor.tokenizer.cls_token} {prompt}"
+                text = {"text": [begun] * len(images), "add_special_tokens": False, "return_token_type_ids": False}
             return self.processor(images=images, return_tensors="pt", **text)
         said = {"type": "text", "text": ASKED if prompt is None else prompt}
         return self.processor.apply_chat_template(

@@ -87,6 +87,25 @@ def llava(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def git(blip, tmp_path_factory):
+    """A tiny GIT, whose decoder reads picture and words alike, saved."""
+    folder = tmp_path_factory.mktemp("git")
+    words = transformers.BertTokenizer.from_pretrained(blip)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    marks = {"bos_token_id": words.cls_token_id, "eos_token_id": words.sep_token_id, "pad_token_id": words.pad_token_id}
+    vision = {**size, "image_size": 32, "patch_size": 8}
+    config = transformers.GitConfig(
+        vision_config=vision, **size, **marks, vocab_size=len(words), max_position_embeddings=64, initializer_range=0.5
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.GitForCausalLM(config).save_pretrained(folder)
+    images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    transformers.GitProcessor(images, words).save_pretrained(folder)
+    return folder
+
+
 def noise(seed, size=(24, 20)):
     """A picture like no other."""
     values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -109,9 +128,10 @@ def files_of(folder):
     return open_files(str(folder), base=folder, key="data.caption.id")
 
 
-def source_of(folder):
+def source_of(folder, metadata_file=None):
     """A folder of pictures as a source."""
-    return open_source({**defaults("data/folder.json", id=str(folder)), "type": "folder"}, offline=True)
+    section = {**defaults("data/folder.json", id=str(folder)), "type": "folder", "metadata_file": metadata_file}
+    return open_source(section, offline=True)
 
 
 @pytest.fixture

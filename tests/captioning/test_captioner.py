@@ -36,6 +36,21 @@ def test_blip_says_what_its_own_generate_says(blip, prompt):
     assert prompt is None or all(text.startswith(prompt) for text in found)
 
 
+@pytest.mark.parametrize("prompt", [None, "a photo of"])
+def test_git_says_what_its_own_generate_says(git, prompt):
+    processor, model = AutoProcessor.from_pretrained(git), AutoModelForImageTextToText.from_pretrained(git)
+    expected = []
+    for image in IMAGES:
+        pixels = processor(images=image, return_tensors="pt").pixel_values
+        ids = processor.tokenizer(prompt, add_special_tokens=False).input_ids if prompt else []
+        begin = torch.tensor([[processor.tokenizer.cls_token_id, *ids]])  # as its documentation asks questions
+        found = model.generate(pixel_values=pixels, input_ids=begin, max_new_tokens=8, num_beams=1, do_sample=False)
+        expected.append(tidy(processor.decode(found[0], skip_special_tokens=True)))
+    assert captioner(git, prompt)(IMAGES) == expected
+    assert any(expected)
+    assert prompt is None or all(text.startswith(prompt) for text in expected)
+
+
 @pytest.mark.parametrize("prompt", [None, "a red flower"])
 def test_a_chat_model_says_what_its_own_generate_says(llava, prompt):
     processor, model = AutoProcessor.from_pretrained(llava), AutoModelForImageTextToText.from_pretrained(llava)
