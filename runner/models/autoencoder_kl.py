@@ -18,7 +18,7 @@ from runner.models.trainable import Moments
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-_KEYS = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups")
+_KEYS = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "mid_block_add_attention")
 
 
 class AutoencoderKLFamily:

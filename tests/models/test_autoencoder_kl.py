@@ -12,6 +12,7 @@ from runner.models.counting import learning, parameters
 from runner.progress import create
 
 MODEL = {"block_out_channels": [8, 16, 16], "layers_per_block": 1, "latent_channels": 3, "norm_num_groups": 4}
+MODEL["mid_block_add_attention"] = True
 CPU = {"device": torch.device("cpu"), "compute": {"dtype": "fp32"}}
 
 
@@ -42,6 +43,7 @@ def test_the_sizes_are_those_of_the_recipe(pixels):
     assert family.shape(32, 32) == (3, 8, 8)
     assert family.autoencode(pixels, None)[0].shape == pixels.shape
     assert family.vae.decoder.up_blocks[-1].resnets[0].out_channels == 8
+    assert parameters(build(mid_block_add_attention=False).vae) < parameters(family.vae)
 
 
 def test_it_is_counted_without_weights():
