@@ -9,6 +9,8 @@ from runner.language.view import View
 # Families of latent models that predict noise or velocity.
 NOISE_FAMILIES = {"stable_diffusion", "stable_diffusion_xl", "sdxl_refiner"}
 FLOW_FAMILIES = {"stable_diffusion_3", "flux"}
+# Types of models that learn the schedule which the recipe's own `scheduler` section holds.
+SCHEDULED_HERE = {"pixel_unet", "latent_unet"}
 
 
 def samplers(view: View) -> list[str]:
@@ -27,9 +29,14 @@ def step_counts(view: View) -> list[tuple[str, int]]:
 def option(view: View, section: str, key: str) -> Any:
     """A sampler's option: its own, else that of the schedule the model is trained with here; None if not known."""
     own = view.get(f"{section}.{key}")
-    if own is None and view.get("model.type") == "pixel_unet":
+    if own is None and view.get("model.type") in SCHEDULED_HERE:
         return view.get(f"scheduler.{key}")
     return own
+
+
+def kind_of(kind: str) -> str:
+    """A model's type in a sentence: 'a pixel_unet', 'an autoencoder_kl'."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def written_in(view: View, key: str) -> list[str]:

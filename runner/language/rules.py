@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runner.language import (
+    rules_captions,
     rules_compute,
     rules_files,
+    rules_learning,
     rules_matrix,
     rules_model,
     rules_pretrained,
@@ -31,6 +33,8 @@ RULES: list[Rule] = [
     *rules_model.RULES,
     *rules_schedule.RULES,
     *rules_training.RULES,
+    *rules_learning.RULES,
+    *rules_captions.RULES,
     *rules_compute.RULES,
     *rules_sampling.RULES,
     *rules_sampler.RULES,

@@ -8,6 +8,7 @@ from runner.language.view import Rule, Told, View, rule
 
 # What only a pretrained model that draws reads.
 _DRAWING = ["dtype", "offload", "attention_slicing", "vae_slicing", "vae_tiling"]
+_NO_OFFLOAD = (None, "none", "auto")
 
 
 @rule("device")
@@ -43,13 +44,25 @@ def mixed_precision_is_of_training(view: View) -> Iterator[Told]:
 
 @rule("unused-key")
 def drawing_keys_are_of_pretrained_models(view: View) -> Iterator[Told]:
-    if view.get("model.type") != "pixel_unet":
+    kind = view.get("model.type")
+    if kind not in ("pixel_unet", "autoencoder_kl"):
         return
     for key in _DRAWING:
         settled = key == "dtype" and view.get("compute.mixed_precision") != "auto"
         if view.chosen(f"compute.{key}") and view.get(f"compute.{key}") != "none" and not settled:
             mend = f"; a training takes mixed_precision: {view.get('compute.dtype')}" if key == "dtype" else ""
             yield Told(f"compute.{key}", f"{key} has no effect: it is of pretrained models that draw{mend}", "warning")
+
+
+@rule("device")
+def offload_is_of_drawing(view: View) -> Iterator[Told]:
+    offload = view.get("compute.offload")
+    if view.has("training") and view.get("model.type") in ("pretrained", "latent_unet") and offload not in _NO_OFFLOAD:
+        yield Told(
+            "compute.offload",
+            f"offload: {offload} is of models that only draw: while one learns, its caches free the GPU's memory; "
+            "write none or auto",
+        )
 
 
 @rule("unused-key")
@@ -65,5 +78,6 @@ RULES: list[Rule] = [
     half_precision_needs_a_gpu,
     mixed_precision_is_of_training,
     drawing_keys_are_of_pretrained_models,
+    offload_is_of_drawing,
     offload_leaves_a_gpu,
 ]

@@ -21,7 +21,8 @@ def _models(view: View) -> list[str]:
 
 
 def _ids(view: View) -> list[str]:
-    return ["data.id", "model.config", *(f"{section}.id" for section in _models(view))]
+    data = [f"{section}.id" for section in ("data", *view.entries("data.sources"), "data.caption")]
+    return [*data, "model.config", *(f"{section}.id" for section in _models(view))]
 
 
 def _inside(view: View) -> list[str]:
@@ -35,10 +36,11 @@ def ids_are_no_urls(view: View) -> Iterator[Told]:
         value = view.get(path)
         if isinstance(value, str) and _URL.match(value):
             yield Told(path, f"{_name(path)}: URLs are refused: give owner/name on the hub, or a path on this machine")
-    for path in ("sampling.init_image", "sampling.mask_image", "sampling.prompts"):
+    lists = [f"{section}.metadata_file" for section in ("data", *view.entries("data.sources"))]
+    for path in ("sampling.init_image", "sampling.mask_image", "sampling.prompts", *lists):
         value = view.get(path)
         if isinstance(value, str) and _URL.match(value):
-            yield Told(path, f"{path}: URLs are refused: give a path on this machine")
+            yield Told(path, f"{_name(path)}: URLs are refused: give a path on this machine")
 
 
 @rule("refused")
@@ -46,7 +48,7 @@ def hub_ids_stay_on_the_hub(view: View) -> Iterator[Told]:
     """A hub id is owner/name; '..' in the middle of one belongs to no id and no honest path."""
     for path in _ids(view):
         value = view.get(path)
-        if path == "data.id" and view.get("data.type") != "hub":
+        if path.startswith("data.") and view.get(f"{path.removesuffix('.id')}.type") in ("folder", "builtin"):
             continue
         if isinstance(value, str) and not value.startswith((".", "/", "~")) and ".." in _parts(value):
             yield Told(
@@ -66,7 +68,7 @@ def files_stay_inside(view: View) -> Iterator[Told]:
 
 @rule("refused")
 def tokens_are_words(view: View) -> Iterator[Told]:
-    for entry in view.entries("model.embeddings"):
+    for entry in [*view.entries("model.embeddings"), "adapter"]:
         token = view.get(f"{entry}.token")
         if isinstance(token, str) and _SECRET.fullmatch(token):
             yield Told(

@@ -33,6 +33,8 @@ def _noise_model(view: View) -> str | None:
     model, family = view.get("model.type"), view.get("model.family")
     if "pixel_unet" in (model, family):
         return "pixel_unet"
+    if model == "latent_unet":
+        return "latent_unet"
     return family if family in NOISE_FAMILIES else None
 
 

@@ -1,4 +1,4 @@
-"""Rules of model.type: pixel_unet: what diffusers' UNet2DModel can be built and run with."""
+"""Rules of models from random weights: what diffusers' classes can be built and run with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 
 from runner.language.view import Rule, Told, View, rule
-
-_PIXEL_UNET_PARTS = ["unet"]
 
 
 def nearest(value: int, step: int, least: int = 1, most: int | None = None) -> str:
@@ -21,8 +19,8 @@ def nearest(value: int, step: int, least: int = 1, most: int | None = None) -> s
 def resolution_halves(view: View) -> Iterator[Told]:
     """Each level below the first halves the picture."""
     channels, resolution = view.get("model.block_out_channels"), view.get("data.resolution")
-    if not channels or not isinstance(resolution, int):
-        return
+    if not channels or not isinstance(resolution, int) or view.get("model.type") == "latent_unet":
+        return  # a latent_unet halves latents, whose size its VAE decides
     halvings = len(channels) - 1
     step = 2**halvings
     if resolution % step:
@@ -67,7 +65,7 @@ def channels_make_groups(view: View) -> Iterator[Told]:
 def channels_make_heads(view: View) -> Iterator[Told]:
     """Where attention sits, the channels are cut into heads of attention_head_dim."""
     head, channels = view.get("model.attention_head_dim"), view.get("model.block_out_channels")
-    if head is None or not channels:
+    if head is None or not channels or view.get("model.type") != "pixel_unet":
         return
     for index in _attention_levels(view, len(channels)):
         if channels[index] % head:
@@ -98,25 +96,28 @@ def middle_attention_groups(view: View) -> Iterator[Told]:
         )
 
 
-@rule("freeze")
-def freeze_names_parts(view: View) -> Iterator[Told]:
-    parts = view.get("freeze") or []
-    if parts and view.get("model.type") == "pixel_unet":
-        for index, part in enumerate(parts):
-            if part not in _PIXEL_UNET_PARTS:
-                yield Told(f"freeze.{index}", f"a pixel_unet has no part '{part}': its only part is 'unet'")
-        if set(_PIXEL_UNET_PARTS) <= set(parts) and view.has("training"):
-            yield Told("freeze", "everything is frozen: nothing would learn")
-
-
-@rule("freeze")
-def freeze_goes_with_training(view: View) -> Iterator[Told]:
-    parts = view.get("freeze") or []
-    if parts and not view.has("training"):
-        yield Told("freeze", "nothing is trained, so freeze has no effect", "warning")
-    for index, part in enumerate(parts):
-        if part in parts[:index]:
-            yield Told(f"freeze.{index}", f"'{part}' is named twice", "warning")
+@rule("channels")
+def channels_are_shared_among_heads(view: View) -> Iterator[Told]:
+    """In a latent_unet, attention_head_dim is a number of heads, as in diffusers' UNet2DConditionModel."""
+    if view.get("model.type") != "latent_unet":
+        return
+    heads, channels = view.get("model.attention_head_dim"), view.get("model.block_out_channels")
+    down = view.get("model.down_block_types")
+    for index, count in enumerate(channels):
+        reads = (index > 0 or len(channels) == 1) if not down else down[index : index + 1] == ["CrossAttnDownBlock2D"]
+        if count % heads and (reads or index == len(channels) - 1):
+            yield Told(
+                f"model.block_out_channels.{index}",
+                f"{count} channels are not shared evenly among {heads} heads (attention_head_dim), where text is read; "
+                f"nearest {nearest(count, heads)}",
+            )
+    width, heads = view.get("model.hidden_size"), view.get("model.num_attention_heads")
+    if width % heads:
+        yield Told(
+            "model.hidden_size" if view.written("model.hidden_size") else "model.num_attention_heads",
+            f"hidden_size {width} is not shared evenly among {heads} heads (num_attention_heads); "
+            f"nearest {nearest(width, heads)}",
+        )
 
 
 RULES: list[Rule] = [
@@ -125,6 +126,5 @@ RULES: list[Rule] = [
     channels_make_groups,
     channels_make_heads,
     middle_attention_groups,
-    freeze_names_parts,
-    freeze_goes_with_training,
+    channels_are_shared_among_heads,
 ]

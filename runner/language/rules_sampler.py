@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner.language import rules_flow
-from runner.language.drawn import option, samplers, step_counts
+from runner.language.drawn import SCHEDULED_HERE, option, samplers, step_counts
 from runner.language.view import Rule, Told, View, rule
 
 _SIGMAS = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas"]
@@ -87,7 +87,7 @@ def lcm_has_its_own_steps(view: View) -> Iterator[Told]:
     """LCM picks its steps from those of its distillation, 50 in diffusers' class."""
     for section in samplers(view):
         own = view.get(f"{section}.original_inference_steps")
-        most = 50 if own is None and view.get("model.type") == "pixel_unet" else own
+        most = 50 if own is None and view.get("model.type") in SCHEDULED_HERE else own
         for place, steps in step_counts(view):
             if view.get(f"{section}.type") == "LCM" and most is not None and steps > most:
                 yield Told(
@@ -153,7 +153,7 @@ def offset_stays_within_the_schedule(view: View) -> Iterator[Told]:
 @rule("sampler")
 def sampler_agrees_with_training(view: View) -> Iterator[Told]:
     """A sampler is made from the schedule the model was trained with; changing that gives wrong pictures."""
-    if view.get("model.type") != "pixel_unet":
+    if view.get("model.type") not in SCHEDULED_HERE:
         return
     for key in _SAME_AS_TRAINING:
         trained, drawn = view.get(f"scheduler.{key}"), view.get(f"sampling.scheduler.{key}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from runner.language.drawn import option, samplers, step_counts
+from runner.language.drawn import SCHEDULED_HERE, option, samplers, step_counts
 from runner.language.view import Rule, Told, View, rule
 
 _SIGNAL_LEFT = 0.1  # Stable Diffusion's schedule leaves 0.068 of the picture's amplitude
@@ -27,7 +27,7 @@ def betas_grow(view: View) -> Iterator[Told]:
 @rule("terminal-noise")
 def last_step_is_noise(view: View) -> Iterator[Told]:
     """Drawing starts from pure noise, so the last timestep should hold next to nothing of the picture."""
-    if view.get("model.type") != "pixel_unet" or view.get("scheduler.rescale_betas_zero_snr"):
+    if view.get("model.type") not in SCHEDULED_HERE or view.get("scheduler.rescale_betas_zero_snr"):
         return
     left = math.sqrt(_alphas_cumprod_end(view))
     if left > _SIGNAL_LEFT:

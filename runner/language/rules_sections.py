@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runner.language.drawn import kind_of
 from runner.language.view import Rule, Told, View, rule
 
+_NEW = {"pixel_unet", "latent_unet", "autoencoder_kl"}  # types of models that start from random weights
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 @rule("sections")
 def something_to_do(view: View) -> Iterator[Told]:
-    if not view.has("training") and not view.has("sampling"):
+    if not view.has("training") and not view.has("sampling") and not view.has("data.caption"):
         yield Told("name", "nothing to do: add a 'training:' section, a 'sampling:' section or both")
 
 
@@ -34,27 +36,24 @@ def sampling_needs_a_model(view: View) -> Iterator[Told]:
 
 @rule("untrained")
 def new_model_is_trained(view: View) -> Iterator[Told]:
-    if view.get("model.type") == "pixel_unet" and view.has("sampling") and not view.has("training"):
+    kind = view.get("model.type")
+    if kind in _NEW and view.has("sampling") and not view.has("training"):
         yield Told(
             "model.type",
-            "a pixel_unet starts from random weights and nothing trains it: add a 'training:' section, "
+            f"{kind_of(kind)} starts from random weights and nothing trains it: add a 'training:' section, "
             "or draw from a model that exists with 'type: pretrained'",
-        )
-
-
-@rule("pretrained-training")
-def pretrained_is_not_trained(view: View) -> Iterator[Told]:
-    if view.get("model.type") == "pretrained" and view.has("training"):
-        yield Told(
-            "model.type",
-            "a pretrained model can be sampled from but not trained: training starts from 'type: pixel_unet'",
         )
 
 
 @rule("unused-key")
 def data_is_used(view: View) -> Iterator[Told]:
     idle = view.has("data") and view.has("sampling") and not view.has("training")
-    if idle and view.get("model.type") == "pretrained" and not view.get("sampling.noise_preview"):
+    if (
+        idle
+        and not view.has("data.caption")
+        and view.get("model.type") == "pretrained"
+        and not view.get("sampling.noise_preview")
+    ):
         yield Told("data", "nothing uses the data: there is no 'training:' section", "warning")
 
 
@@ -76,7 +75,6 @@ RULES: list[Rule] = [
     training_needs_data_and_model,
     sampling_needs_a_model,
     new_model_is_trained,
-    pretrained_is_not_trained,
     data_is_used,
     name_is_no_device,
     name_is_portable,

@@ -28,6 +28,8 @@ _ONLY_WITH: list[tuple[str, str, tuple[Any, ...], str]] = [
         "another beta_schedule",
     ),
     ("scheduler.beta_end", "scheduler.beta_schedule", ("linear", "scaled_linear", "sigmoid"), "another beta_schedule"),
+    ("training.logit_mean", "training.timestep_sampling", ("logit_normal",), "timestep_sampling: logit_normal"),
+    ("training.logit_std", "training.timestep_sampling", ("logit_normal",), "timestep_sampling: logit_normal"),
     ("model.attn_norm_num_groups", "model.add_attention", (True,), "add_attention: true"),
 ]
 # What only a model with classes reads.
@@ -59,7 +61,8 @@ def warmup_ends(view: View) -> Iterator[Told]:
 
 @rule("sections")
 def grids_are_drawn_as_sampling_says(view: View) -> Iterator[Told]:
-    if view.get("training.sample_steps") is not None and not view.has("sampling"):
+    reconstructs = view.get("model.type") == "autoencoder_kl"
+    if view.get("training.sample_steps") is not None and not view.has("sampling") and not reconstructs:
         told = "grids are drawn as 'sampling:' says: add that section, or remove sample_steps"
         yield Told("training.sample_steps", told)
 
@@ -155,16 +158,6 @@ def class_keys_need_classes(view: View) -> Iterator[Told]:
             )
 
 
-@rule("unused-key")
-def captions_need_a_text_model(view: View) -> Iterator[Told]:
-    if (
-        view.get("model.type") == "pixel_unet"
-        and view.chosen("data.caption_column")
-        and view.has("data.caption_column")
-    ):
-        yield Told("data.caption_column", "nothing reads captions here: a pixel_unet knows no text", "warning")
-
-
 RULES: list[Rule] = [
     steps_or_epochs,
     warmup_ends,
@@ -177,5 +170,4 @@ RULES: list[Rule] = [
     nesterov_needs_momentum,
     written_keys_are_used,
     class_keys_need_classes,
-    captions_need_a_text_model,
 ]
