@@ -143,9 +143,12 @@ def _tell(folder: RunFolder, progress: Progress, *, again: bool) -> None:
         ("pictures", "samples/matrix.png"),
         ("progress", "samples/progress.gif"),
         ("model", "model"),
+        ("captions", "captions/metadata.jsonl"),
     ]
     for name, inside in rows:
         if (folder.path / inside).exists():
             progress.result(f"{name:>9}  {folder.path / inside}")
+    if (folder.path / "sample.yaml").exists():
+        progress.result(f"{'draw':>9}  recipe run {folder.path / 'sample.yaml'}")
     if again:
         progress.result(f"{'again':>9}  recipe run {folder.path}")

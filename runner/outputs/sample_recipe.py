@@ -48,7 +48,7 @@ def _sampling(values: dict[str, Any]) -> dict[str, Any]:
     section = copy.deepcopy(values.get("sampling") or {"prompts": [_prompt(values)]})
     if "adapter" in values and "scheduler" in values:  # the base model's own knows nothing of it
         section.setdefault("scheduler", values["scheduler"])
-    return {key: value for key, value in section.items() if value is not None and key not in _ONLY_IN_TRAINING}
+    return {key: value for key, value in section.items() if value not in (None, {}) and key not in _ONLY_IN_TRAINING}
 
 
 def _prompt(values: dict[str, Any]) -> str:

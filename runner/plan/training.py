@@ -40,7 +40,8 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     """What training this model on `pictures` pictures (None: not known yet) takes."""
     section = values["training"]
     known = pictures is not None or not section["num_train_epochs"]
-    work = Work.of(section, pictures or 1)
+    shown = pictures - round(pictures * section["validation_split"]) if pictures else None
+    work = Work.of(section, shown or 1)
     parts = family_class(model.family).skeletons(model)
     base = {name: parameters(part) for name, part in parts.items()}
     learn = method_of(values).mark(parts, values)
@@ -56,7 +57,7 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     # A backward pass costs twice a forward pass, and once where the weights stay as they are.
     passes = 3 if "adapter" not in values else 2
     flops = passes * forward.flops * rows * section["gradient_accumulation_steps"]
-    epochs = work.samples / pictures if pictures else None
+    epochs = work.samples / shown if shown else None
     steps, images = (work.steps, work.samples) if known else (None, None)
     return Training(steps, images, epochs, learn, flops, memory)
 
