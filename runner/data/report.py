@@ -122,15 +122,17 @@ def _sources(pictures: Pictures) -> list[dict[str, Any]]:
 
 def _captions(pictures: Pictures) -> dict[str, Any]:
     characters, words = [], []
-    without: list[str] = []
+    missing, without = 0, list[str]()
     for i in range(len(pictures)):
         caption = pictures.caption(i)
         if caption is not None:
             characters.append(len(caption))
             words.append(len(caption.split()))
-        elif len(without) < _LISTED:
-            without.append(pictures.name(i))
-    found: dict[str, Any] = {"count": len(characters), "without": without}
+        elif "instance_prompt" not in pictures.caption_keys(i):
+            missing += 1
+            if missing <= _LISTED:
+                without.append(pictures.name(i))
+    found: dict[str, Any] = {"count": len(characters), "missing": missing, "without": without}
     if characters:
         found |= {"characters": _spread(np.array(characters)), "words": _spread(np.array(words))}
     return found
@@ -154,7 +156,8 @@ def _source_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
     for source in facts["sources"][:_LISTED]:
         often = f", each {source['repeats']} times an epoch" if source["repeats"] > 1 else ""
-        lines.append(f"{shown(source['name'], 100)}: {source['used']}{often}")
+        prompt = f", each '{shown(source['instance_prompt'], 60)}'" if "instance_prompt" in source else ""
+        lines.append(f"{shown(source['name'], 100)}: {source['used']}{often}{prompt}")
     if len(facts["sources"]) > _LISTED:
         lines.append(f"and {len(facts['sources']) - _LISTED} more")
     if facts["epoch"] != facts["used"]:
@@ -169,7 +172,7 @@ def _caption_lines(captions: dict[str, Any], used: int) -> list[tuple[str, str]]
     for unit in ("characters", "words"):
         spread = captions[unit]
         lines.append(("", f"{spread['min']:g} to {spread['max']:g} {unit}, median {spread['median']:g}"))
-    if missing := used - captions["count"]:
+    if missing := captions["missing"]:
         named = [shown(name, 100) for name in captions["without"][:_NAMED]]
         more = f" and {missing - len(named)} more" if missing > len(named) else ""
         lines.append(("", f"{missing} without: {', '.join(named)}{more}"))

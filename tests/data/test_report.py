@@ -91,8 +91,9 @@ def test_sources_and_what_an_epoch_shows(tmp_path, picture, section, progress):
         {"name": "rose", "used": 2, "repeats": 1, "instance_prompt": "a rose"},
         {"name": "tulip", "used": 1, "repeats": 10},
     ]
+    assert told["captions"] == {"count": 0, "missing": 1, "without": ["tulip/c.png"]}  # roses have their source's
     lines = render(told).splitlines()
-    at = lines.index("sources   rose: 2")
+    at = lines.index("sources   rose: 2, each 'a rose'")
     assert lines[at + 1 : at + 3] == [
         "          tulip: 1, each 10 times an epoch",
         "          an epoch shows 12 pictures",
@@ -104,7 +105,7 @@ def test_pictures_without_a_caption_are_counted_and_the_first_named(tmp_path, pi
         picture(tmp_path / f"d/{i:02}.png")
     (tmp_path / "d/07.txt").write_text("seven")
     told = facts(prepared(tmp_path / "d", section, progress, tmp_path / "c"), resolution=16)
-    assert told["captions"]["count"] == 1
+    assert (told["captions"]["count"], told["captions"]["missing"]) == (1, 29)
     assert told["captions"]["without"][6:8] == ["06.png", "08.png"]
     assert render(told).splitlines()[-1] == ("          29 without: 00.png, 01.png, 02.png, 03.png, 04.png and 24 more")
 
