@@ -18,13 +18,13 @@ class Captioned(Source):
     """The pictures of `source` in its order, with new captions.
 
     Args:
-        source: the pictures.
+        source: the pictures, fetched.
         captions: by place in the source; None takes a picture's caption away.
     """
 
     def __init__(self, source: Source, captions: Mapping[int, str | None]) -> None:
         self._source, self._captions = source, captions
-        self.classes, self.count = source.classes, source.count
+        self.classes, self.count, self.origins = source.classes, source.count, source.origins
         self.fingerprint = sha256(dumps([source.fingerprint, sorted(captions.items())]).encode("ascii")).hexdigest()
 
     def fetch(self, progress: Progress) -> None:

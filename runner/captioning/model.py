@@ -57,10 +57,6 @@ class CaptionFacts:
     config: dict[str, Any]
     parameters: int
 
-    def missing(self) -> dict[str, int | None]:
-        """The files that a run would download, with their bytes where the hub says."""
-        return {name: self.files.sizes.get(name) for name in self.names if self.files.at(name) is None}
-
     def fingerprint(self) -> str:
         """A hex digest of the model: of the repository's commit, or of all bytes of a folder's files.
 

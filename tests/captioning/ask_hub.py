@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from runner.captioning import caption, inspect
-from runner.models.files import open_files
+from runner.models.files import missing, open_files
 from runner.signals import Stop
 from tests.captioning.conftest import CPU, Remembers, source_of
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     home = Path(os.environ["HF_HOME"])
     looked = {
         "parameters": facts.parameters,
-        "missing": facts.missing(),
+        "missing": missing(files, facts.names),
         "kept": [str(path) for path in home.rglob("*")],
     }
     section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 2, "max_new_tokens": 8}}

@@ -6,11 +6,13 @@ import signal
 
 import pytest
 
+from runner.captioning import caption, inspect
 from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept
+from runner.data.source import open_source
 from runner.errors import DataError, Interrupted
 from runner.signals import Stop
-from tests.captioning.conftest import noise, source_of
+from tests.captioning.conftest import CPU, Remembers, files_of, noise, source_of
 
 
 @pytest.fixture
@@ -189,3 +191,20 @@ def test_spoilt_lines_of_the_cache_count_as_absent(tmp_path):
     assert (kept[good], other in kept) == ("a rose", False)
     kept.add([(other, "a leaf")])
     assert Kept(path)[other] == "a leaf"
+
+
+def test_mixed_sources_keep_what_they_say_of_themselves(data, tmp_path, blip):
+    other = tmp_path / "other"
+    other.mkdir()
+    noise(8).save(other / "f.png")
+    sources = [
+        {"type": "folder", "id": str(folder), "caption_column": "text", "repeats": repeats}
+        for folder, repeats in ((data, 1), (other, 3))
+    ]
+    mixed = open_source({"type": "mixed", "sources": sources}, offline=True)
+    section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 4, "max_new_tokens": 8}}
+    around = {"cache_dir": tmp_path / "cache", "folder": tmp_path, "progress": Remembers(), "stop": Stop("again")}
+    found = caption(mixed, inspect(files_of(blip), allow_pickle=False), section, **CPU, **around)
+    assert [found.origins[entry.item.origin].repeats for entry in found] == [1, 1, 1, 1, 1, 3]
+    assert all(entry.item.caption for entry in found)
+    assert found.count == 6
