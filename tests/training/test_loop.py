@@ -1,7 +1,5 @@
 """The loop against plain torch, and what it keeps."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -19,16 +17,14 @@ from runner.training import checkpoints
 from runner.training.ema import EMA
 from runner.training.loop import Trainer, train
 from tests.conftest import defaults
+from tests.data.toy_pictures import ToyPictures
 
 
-class Pictures:
+class Pictures(ToyPictures):
     """Smooth blobs of one colour each: something to learn."""
 
-    classes = ()
-    labels = None
-
-    def __len__(self):
-        return 12
+    def __init__(self):
+        super().__init__(((16, 16),) * 12, size=16)
 
     def __getitem__(self, i):
         y, x = np.mgrid[0:16, 0:16] / 15
@@ -69,13 +65,18 @@ def settings(**training):
     return defaults("training.json", **{"max_train_steps": 6, "batch_size": 4, "learning_rate": 1e-3, **training})
 
 
+def learning(model, training, freeze=()):
+    """The groups of a model of which all learns but what is frozen."""
+    return attach(model, {"freeze": list(freeze), "training": training, "compute": {"mixed_precision": "fp32"}})
+
+
 def batches(training):
     return Batches(
         Pictures(),
         work=Work.of(training, 12),
         data={"resolution": 16, "random_flip": True},
         seed=1,
-        sample_shape=(3, 16, 16),
+        shape=lambda height, width: (3, height, width),
         noise_offset=training["noise_offset"],
         label_dropout_rate=None,
         workers=0,
@@ -88,13 +89,13 @@ def run(training, *, steps=None, model=None, hooks=None, resume=None, precision=
     source = batches(training)
     work = source.work
     accelerator = Accelerator(mixed_precision=precision, cpu=True)
-    trainer = Trainer(model, attach(model, []), training, accelerator, work.steps)
+    trainer = Trainer(model, learning(model, training), training, accelerator, work.steps)
     if resume is not None:
         trainer.restore(resume)
     if steps is not None:
         source.work = Work(steps * work.samples_per_step, work.batch_size, work.gradient_accumulation_steps)
     hooks = hooks or Hooks()
-    train(trainer, partial(denoise, snr_gamma=training["snr_gamma"]), source, hooks, 1)
+    train(trainer, denoise, source, hooks, 1)
     return trainer, hooks
 
 
@@ -193,13 +194,13 @@ def test_every_optimizer_learns_and_goes_on(tmp_path, kind):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
-    def objective(model, batch):
-        return denoise(model, batch, snr_gamma=None) * (float("nan") if batch.first >= 8 else 1.0)
+    def objective(model, batch, training):
+        return denoise(model, batch, training) * (float("nan") if batch.first >= 8 else 1.0)
 
     training = settings(logging_steps=2)
     model, hooks = family(), Hooks()
     source = batches(training)
-    trainer = Trainer(model, attach(model, []), training, Accelerator(cpu=True), source.work.steps)
+    trainer = Trainer(model, learning(model, training), training, Accelerator(cpu=True), source.work.steps)
     with pytest.raises(Diverged, match="nan at step 3"):
         train(trainer, objective, source, hooks, 1)
     assert [line.step for line in hooks.lines] == [1, 2]
@@ -207,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
 def test_frozen_parts_do_not_learn():
     model = family()
-    assert attach(model, ["unet"]) == {}
+    assert learning(model, settings(), ["unet"]) == []
     assert not any(p.requires_grad for p in model.unet.parameters())
     assert not model.unet.training
 
