@@ -1,7 +1,7 @@
 """Computed tensors on disk: safetensors shards with a manifest, written whole or not at all, opened by key.
 
 A store is a folder of
-    000000.safetensors, …   each holds `row`, the rows' numbers, int64 (n,), and tensors of n rows: fp32, fp16, bf16, int64
+    000000.safetensors, …   each holds `row`, the n rows' numbers, int64, and tensors of n rows: fp32, fp16, bf16, int64
     manifest.json           how many rows there are, and size and sha256 of each shard; written last
 """
 
