@@ -63,7 +63,7 @@ class Folder(Source):
     def __init__(self, *, id: str, caption_column: str, metadata_file: str | None = None) -> None:
         self.root = Path(id)
         _require_folder(self.root)
-        files, self._texts, metadata = _walk(self.root)
+        files, self._texts, metadata = _walk(self.root, with_metadata=metadata_file is None)
         if not files:
             raise DataError(f"{shown(self.root, 1000)} has no picture in it: looked for {', '.join(sorted(KINDS))}")
         files.sort(key=lambda file: os.fsencode(file.name))
@@ -141,7 +141,7 @@ def _metadata(path: Path) -> str:
     return str(path)
 
 
-def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[tuple[str, str]]]:
+def _walk(root: Path, *, with_metadata: bool) -> tuple[list[_File], dict[str, _Look], list[tuple[str, str]]]:
     """Pictures, .txt files, and metadata files, each after its folder, below `root`."""
     files: list[_File] = []
     texts: dict[str, _Look] = {}
@@ -170,11 +170,11 @@ def _walk(root: Path) -> tuple[list[_File], dict[str, _Look], list[tuple[str, st
                 files.append(_File(name, size, mtime_ns, problem or f"is of a kind not read ({kind}): save it as PNG"))
             elif kind == ".txt":
                 texts[name] = look
-            elif entry.name in METADATA:
+            elif with_metadata and entry.name in METADATA:
                 if problem is not None:
                     raise DataError(f"{shown(root / name, 1000)} {problem}")
                 metadata.append((folder, name))
-            elif entry.name == "metadata.parquet":
+            elif with_metadata and entry.name == "metadata.parquet":
                 raise DataError(
                     f"{shown(root / name, 1000)} is not read: write metadata.jsonl or metadata.csv in its place"
                 )

@@ -332,6 +332,7 @@ def elsewhere(two: Path, name: str, text: str) -> Folder:
 )
 def test_a_metadata_file_that_lies_elsewhere_is_the_only_one(two, name, text):
     write_metadata(two, {"file_name": "a.png", "text": "not this"})
+    (two / "metadata.parquet").touch()
     (two / "b.txt").write_text("nor this")
     assert captions(elsewhere(two, name, text)) == {"a.png": "red", "b.jpg": None}
 
