@@ -14,6 +14,7 @@ OFFLINE = ["quickstart"]  # those whose data is at hand
 def test_they_are_these():
     assert NAMES == [
         "butterflies_ddpm",
+        "caption_images",
         "counterfeit_sample",
         "flowers_ddpm",
         "folder_ddpm",
@@ -22,7 +23,14 @@ def test_they_are_these():
         "local_model_sample",
         "quickstart",
         "scheduler_matrix",
+        "sd_dreambooth",
+        "sd_finetune",
+        "sd_lora",
+        "sd_textual_inversion",
+        "sdxl_lora",
         "sdxl_refiner_sample",
+        "tiny_autoencoder",
+        "tiny_text2image",
     ]
 
 

@@ -35,8 +35,8 @@ def option(view: View, section: str, key: str) -> Any:
 
 
 def kind_of(kind: str) -> str:
-    """A model's type in a sentence: 'a pixel_unet', 'an autoencoder_kl'."""
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    """A model's type or family in a sentence: 'a pixel_unet', 'an autoencoder_kl', 'an sdxl_refiner'."""
+    return f"{'an' if kind.startswith(('a', 'sdxl')) else 'a'} {kind}"
 
 
 def written_in(view: View, key: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runner.language import (
+    rules_adapter,
     rules_captions,
     rules_compute,
     rules_files,
@@ -34,6 +35,7 @@ RULES: list[Rule] = [
     *rules_schedule.RULES,
     *rules_training.RULES,
     *rules_learning.RULES,
+    *rules_adapter.RULES,
     *rules_captions.RULES,
     *rules_compute.RULES,
     *rules_sampling.RULES,

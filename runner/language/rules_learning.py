@@ -32,8 +32,8 @@ def some_families_only_draw(view: View) -> Iterator[Told]:
     if view.has("training") and family in _NOT_YET:
         yield Told(
             "model.family",
-            f"a {family} model can be sampled from but not trained yet: stable_diffusion and stable_diffusion_xl "
-            "models can be",
+            f"{kind_of(family)} model can be sampled from but not trained yet: "
+            "stable_diffusion and stable_diffusion_xl models can be",
         )
 
 
@@ -145,57 +145,6 @@ def freeze_goes_with_training(view: View) -> Iterator[Told]:
             yield Told(f"freeze.{index}", f"'{shown(pattern, 60)}' is named twice", "warning")
 
 
-@rule("freeze")
-def an_adapter_freezes_the_model(view: View) -> Iterator[Told]:
-    if view.has("adapter") and view.written("freeze") and view.has("freeze"):
-        yield Told(
-            "freeze",
-            "with an adapter all of the model is frozen: remove this line; adapter.parts says where a LoRA sits",
-        )
-
-
-@rule("adapter")
-def an_adapter_is_trained(view: View) -> Iterator[Told]:
-    kind, adapter = view.get("model.type"), view.get("adapter.type")
-    if adapter is None:
-        return
-    if not view.has("training"):
-        key = "embeddings" if adapter == "textual_inversion" else "loras"
-        yield Told(
-            "adapter", f"an adapter is what learns, and nothing is trained: to draw with one, name it in model.{key}"
-        )
-    elif kind in ("pixel_unet", "autoencoder_kl"):
-        yield Told(
-            "adapter.type",
-            f"an adapter goes with a model that exists: {kind_of(kind)} starts from random weights; "
-            "use model.type: pretrained",
-        )
-    elif adapter == "textual_inversion" and kind == "latent_unet":
-        yield Told(
-            "adapter.type",
-            "a new word goes with a model that knows others: a latent_unet starts from random weights; "
-            "use model.type: pretrained",
-        )
-    elif adapter == "textual_inversion" and view.get("model.family") == "pixel_unet":
-        yield Told("adapter.type", "a pixel_unet reads no text: there is no word to learn")
-
-
-@rule("adapter")
-def each_part_once(view: View) -> Iterator[Told]:
-    parts = view.get("adapter.parts") or []
-    for index, part in enumerate(parts):
-        if part in parts[:index]:
-            yield Told(f"adapter.parts.{index}", f"'{part}' is named twice")
-        elif part == "text_encoder_2" and view.get("model.family") == "stable_diffusion":
-            yield Told(f"adapter.parts.{index}", "a stable_diffusion model has one text encoder: write text_encoder")
-
-
-@rule("formats")
-def kohya_is_of_loras(view: View) -> Iterator[Told]:
-    if "kohya" in (view.get("output.formats") or []) and view.get("adapter.type") != "lora":
-        yield Told("output.formats", "kohya's file holds a LoRA: add 'adapter: {type: lora}', or write [diffusers]")
-
-
 @rule("unused-key")
 def a_text_encoder_learns(view: View) -> Iterator[Told]:
     kind = view.get("model.type")
@@ -248,10 +197,6 @@ RULES: list[Rule] = [
     freeze_names_parts,
     the_vae_stays_frozen,
     freeze_goes_with_training,
-    an_adapter_freezes_the_model,
-    an_adapter_is_trained,
-    each_part_once,
-    kohya_is_of_loras,
     a_text_encoder_learns,
     validation_is_drawn,
     validation_has_pictures,

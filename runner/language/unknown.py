@@ -137,7 +137,10 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
             exact.append(section)
         elif name := alias(keys, key, None):
             aliased.append((*section, name))
-    exact = [s for s in exact if not any(o != s and s[: len(o)] == o for o in exact)]
+    if len(path) > 1 and (near := [place for place in (*exact, *aliased) if place[0] == path[0]]):
+        exact, aliased = [s for s in exact if s in near], [a for a in aliased if a in near]
+    least = min((_depth(s) for s in exact), default=0)
+    exact = [s for s in exact if _depth(s) == least]
     if 0 < len(exact) <= 3 and on_command_line:
         return f": did you mean {_either([_argument((*s, key)) for s in exact])}?"
     if 0 < len(exact) <= 3:
@@ -146,6 +149,10 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
         written = _argument if on_command_line else dotted
         return f": did you mean {_either([written(a) for a in aliased])}?"
     return None
+
+
+def _depth(section: Steps) -> int:
+    return sum(isinstance(step, str) for step in section)
 
 
 def _under(section: Steps) -> str:

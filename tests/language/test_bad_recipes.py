@@ -10,17 +10,21 @@ from runner.language.recipe import read
 FOLDER = Path(__file__).parents[1] / "recipes" / "bad"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 REFUSED = {
+    "caption_by_url",
     "code_keys",
     "env_tag",
     "id_that_leaves",
     "ids_that_leave",
     "include_tag",
+    "metadata_by_url",
+    "mixed_ids",
     "name_leaves",
     "name_reserved",
     "output_is_a_path",
     "publishing_keys",
     "python_tag",
     "secret_as_token",
+    "secret_as_word",
     "url_as_id",
     "urls_as_ids",
 }
