@@ -94,12 +94,10 @@ def latents_are_whole(view: View) -> Iterator[Told]:
 def freeze_names_parts(view: View) -> Iterator[Told]:
     """The parts of a pretrained model are seen in its files only."""
     patterns, kind = view.get("freeze") or [], view.get("model.type")
-    parts = _PARTS.get(kind)
+    parts = _PARTS.get(kind, [])
+    known = f"its only part is '{parts[0]}'" if len(parts) == 1 else f"its parts are {', '.join(parts)}"
     for index, pattern in enumerate(patterns if parts else []):
-        if not any(fnmatchcase(part, pattern.partition(".")[0]) for part in parts or []):
-            known = (
-                f"its only part is '{parts[0]}'" if len(parts or []) == 1 else f"its parts are {', '.join(parts or [])}"
-            )
+        if not any(fnmatchcase(part, pattern.partition(".")[0]) for part in parts):
             yield Told(f"freeze.{index}", f"{kind_of(kind)} has no part '{shown(pattern, 60)}': {known}")
     learners = _learners(view)
     if patterns and view.has("training") and learners and all(_frozen(part, patterns) for part in learners):
