@@ -68,10 +68,11 @@ def test_the_dry_run_counts(name, here, capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_rehearses_offline(name, here, capsys):
     assert main(["run", name, "--smoke"]) == 0
-    assert "pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
     (run,) = (here / "outputs").glob("*-smoke/001")
     values = read(shipped_files.find(name))[0].values
     if "sampling" in values:
+        assert "pictures" in said
         sheet = "matrix" if values["sampling"].get("matrix") else "grid"
         assert Image.open(run / "samples" / f"{sheet}.png").size[0] >= 64
     kept = KEPT["caption" if "training" not in values else values.get("adapter", values["model"])["type"]]
