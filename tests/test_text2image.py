@@ -58,7 +58,7 @@ def test_the_colour_of_a_caption_is_drawn(here):
     """Over 100 captions of flowers that were never seen: the colour asked for, far more often than by chance."""
     from diffusers import StableDiffusionPipeline
 
-    model = train(["training.max_train_steps=1200"], ["training.max_train_steps=600", "training.sample_steps=null"])
+    model = train(["training.max_train_steps=1000"], ["training.max_train_steps=500", "training.sample_steps=null"])
     pipeline = StableDiffusionPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     scenes, pictures = [scene(i) for i in UNSEEN], []
