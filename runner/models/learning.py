@@ -46,7 +46,7 @@ class LearningFamily(PipelineFamily):
         """The VAE's posterior, shifted and scaled as its configuration says (Rombach et al. 2022, section G)."""
         vae = self._components["vae"]
         with self._precise(vae), torch.autocast(pixels.device.type, enabled=False):
-            posterior = vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist
+            posterior = vae.encode((pixels.float() / 127.5 - 1).to(vae.dtype)).latent_dist
         shift, scale = vae.config.get("shift_factor") or 0.0, vae.config["scaling_factor"]
         return Moments((posterior.mean.float() - shift) * scale, posterior.std.float() * scale)
 
@@ -67,8 +67,10 @@ class LearningFamily(PipelineFamily):
     def condition(self, batch: Batch) -> dict[str, Tensor]:
         if batch.text:
             return batch.text
-        learns = any(p.requires_grad for name in self.TEXT_PARTS for p in self.parts[name].parameters())
-        with torch.set_grad_enabled(learns):
+        if any(p.requires_grad for name in self.TEXT_PARTS for p in self.parts[name].parameters()):
+            return self.embed(batch.captions)
+        # Encoders at rest compute in the number format they have, as they do for the cache.
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             return self.embed(batch.captions)
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
