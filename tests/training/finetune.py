@@ -97,7 +97,7 @@ def _prior(data):
     if "prior" not in data:
         return None
     (folder,) = CACHE.glob("prior/*")
-    keys = {"type": "folder", "id": str(folder), "max_images": data["prior"]["num_images"]}
+    keys = {"type": "folder", "id": str(folder.resolve()), "max_images": data["prior"]["num_images"]}
     section = {**data, **keys, "caption_column": "text", "metadata_file": None, "center_crop": True, "on_error": "stop"}
     return Prior(_prepared(section), data["prior"]["prompt"], data["prior"]["weight"])
 

@@ -102,8 +102,7 @@ class Plain:
         tokenizer = getattr(self.pipeline, name.replace("text_encoder", "tokenizer"))
         length = {"padding": "max_length", "truncation": True, "max_length": tokenizer.model_max_length}
         ids = tokenizer(self.written(captions), return_tensors="pt", **length).input_ids
-        with self.autocast:
-            return getattr(self.pipeline, name)(ids, output_hidden_states=len(self.encoders) > 1)
+        return getattr(self.pipeline, name)(ids, output_hidden_states=len(self.encoders) > 1)
 
     def written(self, captions):
         return list(captions)
