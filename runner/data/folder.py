@@ -60,7 +60,7 @@ class Folder(Source):
         Refused: metadata that names a file outside the folder.
     """
 
-    def __init__(self, *, id: str, caption_column: str, metadata_file: str | None = None) -> None:
+    def __init__(self, *, id: str, caption_column: str, metadata_file: str | None) -> None:
         self.root = Path(id)
         _require_folder(self.root)
         files, self._texts, metadata = _walk(self.root, with_metadata=metadata_file is None)

@@ -128,4 +128,4 @@ def open_source(section: Mapping[str, Any], *, offline: bool) -> Source:
     module, name = _TYPES[section["type"]]
     build = getattr(importlib.import_module(module), name)
     given = {**section, "offline": offline}
-    return cast(Source, build(**{key: given[key] for key in inspect.signature(build).parameters if key in given}))
+    return cast(Source, build(**{key: given[key] for key in inspect.signature(build).parameters}))

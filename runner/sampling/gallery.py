@@ -191,7 +191,7 @@ class Gallery:
             texts["parameters"] = parameters(
                 picture.prompt,
                 picture.cell.sampling,
-                model=str(self.values["model"]["id"]),
+                model=str(self.values["model"].get("id", self.values["name"])),
                 seed=picture.seed,
                 size=picture.image.size,
             )

@@ -33,12 +33,22 @@ def settle_learning(given: Given, model: Facts) -> Facts:
         _settle_adapter(values)
         _raise(_adapter_misfits(recipe, values, model))
     else:
-        values.setdefault("freeze", list(family.FROZEN))
+        _default_freeze(values, list(family.FROZEN))
         _raise(_freeze_misfits(recipe, values, model))
     _raise(_size_misfits(recipe, values, model))
     if values["model"]["type"] == "pretrained" and "scheduler" in values:
         return replace(model, schedule=values["scheduler"])
     return model
+
+
+def _default_freeze(values: dict[str, Any], parts: list[str]) -> None:
+    """Writes `freeze` where it is absent, in its place after `model`: a settled recipe settles to itself."""
+    if "freeze" in values:
+        return
+    items = list(values.items())
+    place = 1 + list(values).index("model")
+    values.clear()
+    values.update([*items[:place], ("freeze", parts), *items[place:]])
 
 
 def _raise(problems: Iterator[Problem]) -> None:

@@ -198,7 +198,7 @@ def test_mixed_sources_keep_what_they_say_of_themselves(data, tmp_path, blip):
     other.mkdir()
     noise(8).save(other / "f.png")
     sources = [
-        {"type": "folder", "id": str(folder), "caption_column": "text", "repeats": repeats}
+        {"type": "folder", "id": str(folder), "caption_column": "text", "metadata_file": None, "repeats": repeats}
         for folder, repeats in ((data, 1), (other, 3))
     ]
     mixed = open_source({"type": "mixed", "sources": sources}, offline=True)

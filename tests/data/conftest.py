@@ -48,7 +48,7 @@ def section() -> Callable[..., dict[str, Any]]:
     """A resolved `data` section; what a test does not name stands at the schemas' defaults."""
 
     def fill(**given: Any) -> dict[str, Any]:
-        folder = {"caption_column": "text"}
+        folder = {"caption_column": "text", "metadata_file": None}
         hub = {"config": None, "split": "train", "revision": None, "streaming": False}
         hub |= {"image_column": None, "caption_column": None, "label_column": None}
         shared = {"resolution": 16, "interpolation": "lanczos", "center_crop": True, "random_flip": False}

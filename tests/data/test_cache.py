@@ -301,10 +301,10 @@ def test_a_cache_folder_that_cannot_be_made(section, progress, tmp_path):
 
 def test_a_changed_file_is_noticed(ready, tmp_path, picture):
     path = picture(tmp_path / "data/a.png", colour=(1, 2, 3))
-    first = ready(Folder(id=str(tmp_path / "data"), caption_column="text"))
+    first = ready(Folder(id=str(tmp_path / "data"), caption_column="text", metadata_file=None))
     picture(path, colour=(9, 9, 9))
     os.utime(path, ns=(5, 5))
-    second = ready(Folder(id=str(tmp_path / "data"), caption_column="text"))
+    second = ready(Folder(id=str(tmp_path / "data"), caption_column="text", metadata_file=None))
     assert (first[0] == (1, 2, 3)).all()
     assert (second[0] == (9, 9, 9)).all()
 
@@ -317,7 +317,7 @@ def test_names_that_are_not_utf8_survive_the_cache(ready):
 
 
 def test_real_photographs(ready, shared_data, progress):
-    pictures = ready(Folder(id=str(shared_data / "flowers/test"), caption_column="text"), resolution=32)
+    pictures = ready(Folder(id=str(shared_data / "flowers/test"), caption_column="text", metadata_file=None), resolution=32)
     assert len(pictures) == 331
     assert pictures[330].shape == (32, 32, 3)
     assert np.bincount(pictures.labels).sum() == 331
@@ -331,7 +331,7 @@ def test_each_picture_goes_to_its_bucket(tmp_path, picture, section, progress):
     sizes = [(40, 40), (90, 50), (30, 60), (200, 40), (33, 32)]
     for i, size in enumerate(sizes):
         picture(tmp_path / f"d/{i}.png", size=size)
-    source = Folder(id=str(tmp_path / "d"), caption_column="text")
+    source = Folder(id=str(tmp_path / "d"), caption_column="text", metadata_file=None)
     given = section(resolution=32, aspect_ratio_buckets=BUCKETS)
     pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
     assert pictures.sizes.tolist() == [[32, 32], [24, 40], [40, 24], [24, 40], [32, 32]]
@@ -342,7 +342,7 @@ def test_each_picture_goes_to_its_bucket(tmp_path, picture, section, progress):
 
 def test_random_crops_keep_the_whole_picture_larger_than_its_bucket(tmp_path, picture, section, progress):
     picture(tmp_path / "d/a.png", size=(200, 40))
-    source = Folder(id=str(tmp_path / "d"), caption_column="text")
+    source = Folder(id=str(tmp_path / "d"), caption_column="text", metadata_file=None)
     given = section(resolution=32, aspect_ratio_buckets=BUCKETS, center_crop=False)
     pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
     assert pictures.sizes.tolist() == [[24, 40]]

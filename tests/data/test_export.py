@@ -43,7 +43,7 @@ def test_what_is_exported_can_be_trained_on(tmp_path, progress):
         {"file_name": "tulip/000001.png", "text": None, "label": "tulip"},
         {"file_name": "rose/000002.png", "text": 'with "quotes"\n🌷', "label": "rose"},
     ]
-    again = Folder(id=str(tmp_path / "out/deep"), caption_column="text")
+    again = Folder(id=str(tmp_path / "out/deep"), caption_column="text", metadata_file=None)
     assert again.classes == source.classes
     found = {entry.item.name: (entry.item.caption, entry.item.label, entry.load()) for entry in again}
     assert [found[f"{n}.png"][:2] for n in ("rose/000000", "tulip/000001", "rose/000002")] == [

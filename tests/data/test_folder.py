@@ -12,7 +12,7 @@ from runner.errors import DataError, Refused
 
 
 def opened(root: Path, caption_column: str = "text") -> Folder:
-    return Folder(id=str(root), caption_column=caption_column)
+    return Folder(id=str(root), caption_column=caption_column, metadata_file=None)
 
 
 def captions(folder: Folder) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from runner.data.report import contact_sheet, facts, render
 
 
 def prepared(root, section, progress, cache, **given):
-    source = Folder(id=str(root), caption_column="text")
+    source = Folder(id=str(root), caption_column="text", metadata_file=None)
     return prepare(source, section=section(**given), cache_dir=cache, progress=progress)
 
 
