@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["fetch_parts", "find_part", "load_part", "load_parts", "part_size", "skeleton"]
 
 _AGAIN = "get its weights and its config.json again, both of the same model"
+_ADAPTER = "adapter_config.json"
 _CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 
 
@@ -47,6 +48,10 @@ def find_part(
     config = _config(files, inside(folder, kind.config), cls, kind)
     if not kind.safe:
         return Part(cls, files, folder, tuple(_described(files, folder, kind))), config
+    if inside(folder, _ADAPTER) in files.sizes:  # which transformers would lay over the weights by itself
+        raise ModelError(
+            f"{files.title(inside(folder, _ADAPTER))} is an adapter inside a model: name it in model.loras instead"
+        )
     if name in files.held:
         return Part(cls, files, folder, (inside(folder, kind.config),)), config
     names, variant = weight_files(files, folder, kind, variant, allow_pickle)
@@ -141,6 +146,7 @@ def _config(files: Files, name: str, cls: str, kind: Kind) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{files.title(name)} is no configuration: get the model again")
     code = [key for key in _CODE if key in config]
+    code += [key for key, value in config.items() if key.endswith("_implementation") and "/" in str(value)]
     if code:
         raise Refused(f"{files.title(name)} sets {code[0]}: recipes cannot run code, choose another model")
     if config.get("quantization_config") or config.get("transformers_weights"):

@@ -31,7 +31,7 @@ def toy_data(data: dict[str, Any], resolution: int, scratch: Path) -> dict[str, 
 
         toy(scratch / "captioner")
         # Built-in pictures have captions, and rehearsing is writing new ones.
-        small["caption"] |= {"id": str(scratch / "captioner"), "revision": None, "overwrite": True}
+        small["caption"] |= {"id": str(scratch / "captioner"), "revision": None, "overwrite": True, "max_new_tokens": 4}
     if "aspect_ratio_buckets" in small:
         small["aspect_ratio_buckets"] |= {"step": min(resolution, small["aspect_ratio_buckets"]["step"])}
     return small

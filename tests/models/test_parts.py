@@ -14,6 +14,7 @@ from runner.models.files import open_files
 from runner.models.index import read_index
 from runner.models.parts import find_part, load_part, part_size, skeleton
 from tests.data.conftest import Remembers
+from tests.models.drawing import facts_of
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -310,3 +311,21 @@ def test_a_tokenizer_without_its_words_is_said(model):
     (model / "tokenizer" / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="tokenizer cannot be loaded"):
         load(model, "tokenizer", "CLIPTokenizer")
+
+
+@pytest.mark.parametrize(
+    ("part", "added", "error", "said"),
+    [
+        ("text_encoder", {"attn_implementation": "stranger/kernel"}, Refused, "sets attn_implementation"),
+        ("text_encoder", None, ModelError, "is an adapter inside a model"),
+    ],
+)
+def test_what_transformers_would_load_by_itself_is_not_let_in(tmp_path, part, added, error, said):
+    toys.stable_diffusion(tmp_path)
+    config = tmp_path / part / "config.json"
+    if added is None:
+        config.with_name("adapter_config.json").write_text("{}")
+    else:
+        config.write_text(json.dumps(json.loads(config.read_text()) | added))
+    with pytest.raises(error, match=said):
+        facts_of(tmp_path)
