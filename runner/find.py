@@ -26,7 +26,7 @@ def document(x: str) -> Document:
     if path.is_file():
         return _in_picture(path) if png.is_png(path) else load(path)
     if (shipped := shipped_files.find(x)) is not None:
-        return load(shipped)
+        return parse(shipped.read_text("utf-8"), str(shipped))  # its ./pictures are yours, not the package's
     if path.is_dir():
         raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
     return load(path)

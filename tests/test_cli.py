@@ -70,6 +70,11 @@ def test_a_folder_of_a_shipped_name_does_not_hide_it(here, capsys):
     assert main(["validate", "quickstart"]) == 0
 
 
+def test_a_shipped_recipe_means_the_paths_of_the_working_directory(here, capsys):
+    assert main(["run", "folder_ddpm", "--dry-run"]) == 3
+    assert f"{here}/pictures" in capsys.readouterr().err
+
+
 def test_errors_of_a_run_in_json_are_events_on_stdout(here, capsys):
     assert main(["run", "quickstart", "compute.device=cuda", "--format", "json"]) == 5
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
