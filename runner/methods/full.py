@@ -10,19 +10,14 @@ from typing import Any
 from torch import nn
 
 from runner.methods.groups import Group, groups, learning
-from runner.models.family import DTYPES
 from runner.models.trainable import Trainable
 
 WEIGHTS = ""
 
 
 def attach(family: Trainable, values: dict[str, Any]) -> list[Group]:
-    """See `Method.attach`; parts in which nothing learns take the number format of training."""
-    dtype = DTYPES[values["compute"]["mixed_precision"]]
+    """See `Method.attach`."""
     mark(family.parts, values)
-    for part in family.parts.values():
-        if not any(parameter.requires_grad for parameter in part.parameters()):
-            part.to(dtype)
     return groups(family, values["training"])
 
 

@@ -76,11 +76,11 @@ def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Cou
 def _weights(values: dict[str, Any], model: Facts, parts: dict[str, Any], base: dict[str, int]) -> int:
     """Bytes of the weights on the device while training: those of idle parts are not there."""
     idle = idle_parts(family_class(model.family), parts, values)
-    narrow = WIDTHS[values["compute"]["mixed_precision"]]
+    width = WIDTHS[values["compute"]["dtype"]]
     total = 0
     for name, part in parts.items():
         learn = sum(p.numel() for p in part.parameters() if p.requires_grad)
         whole = learn == base[name]
         if name not in idle:
-            total += 4 * learn + (0 if whole else base[name] * narrow)
+            total += 4 * learn + (0 if whole else base[name] * width)
     return total

@@ -7,13 +7,13 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 
 from runner.data.cache import Pictures, prepare
-from runner.data.source import open_source
+from runner.data.source import Item, Listed
 from runner.memory import guarded, training_mends
 from runner.models.family import Request
 from runner.models.fingerprint import fingerprint
@@ -47,10 +47,27 @@ def prior_pictures(
             for (_, path), image in zip(batch, images, strict=True):
                 _keep(image, path)
                 bar.advance()
-    section = {"type": "folder", "id": str(folder), "max_images": prior["num_images"]}
-    section |= {key: data[key] for key in _SHARED if key in data}
-    section |= {"caption_column": "text", "metadata_file": None, "center_crop": True, "on_error": "stop"}
-    return prepare(open_source(section, offline=True), section=section, cache_dir=cache_dir, progress=progress)
+    section = {key: data[key] for key in _SHARED if key in data} | {"center_crop": True, "on_error": "stop"}
+    source = _DrawnBefore([path for _, path in wanted])
+    return prepare(source, section=section, cache_dir=cache_dir, progress=progress)
+
+
+class _DrawnBefore(Listed):
+    """Pictures in files: the same data wherever they have the same content, so a run goes on with them drawn anew."""
+
+    classes: ClassVar[list[str]] = []
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.items = [Item(path.name, None, None) for path in paths]
+        digest = hashlib.sha256()
+        for path in paths:
+            with faults(path):
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        self.fingerprint = digest.hexdigest()
+
+    def picture(self, index: int) -> Image.Image:
+        return Image.open(self._paths[index], formats=["PNG"])
 
 
 def _key(family: Trainable, values: dict[str, Any]) -> str:
