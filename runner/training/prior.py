@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -55,14 +55,12 @@ def prior_pictures(
 class _DrawnBefore(Listed):
     """Pictures in files: the same data wherever they have the same content, so a run goes on with them drawn anew."""
 
-    classes: ClassVar[list[str]] = []
-
     def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
+        self._paths, self.classes = paths, []
         self.items = [Item(path.name, None, None) for path in paths]
         digest = hashlib.sha256()
         for path in paths:
-            with faults(path):
+            with faults(path, "read"):
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
         self.fingerprint = digest.hexdigest()
 
