@@ -14,20 +14,16 @@ import hashlib
 import json
 import os
 import shutil
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data import draft
 from runner.data.source import Item
-from runner.errors import EnvironmentFault
-from runner.outputs.files import sync_folder, write_bytes
-from runner.shown import shown
+from runner.outputs.files import write_bytes
 
 VERSION = 2
 COLUMNS = (
@@ -38,8 +34,7 @@ COLUMNS = (
 )
 _FILES = ("pixels.u8", "index.i64", "texts.jsonl", "skipped.jsonl")
 _MANIFEST = "store.json"
-_TEMPORARY = ".tmp-"
-_STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
+_WHAT = "picture cache"
 
 
 class Store:
@@ -100,14 +95,11 @@ class Writer:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary = root / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.used = self.skipped = 0  # pictures so far
         self._sizes = dict.fromkeys(_FILES, 0)
         self._digests = {name: hashlib.sha256() for name in _FILES[1:]}
-        with self._writing():
-            root.mkdir(parents=True, exist_ok=True)
-            _sweep(root)
-            self._temporary.mkdir()
+        with draft.writing(root, _WHAT):
+            self._temporary = draft.begin(root)
             self._files: dict[str, BinaryIO] = {name: (self._temporary / name).open("xb") for name in _FILES}
 
     def __enter__(self) -> Writer:
@@ -152,47 +144,22 @@ class Writer:
             "files": {file: (size, digests.get(file)) for file, size in self._sizes.items()},
         }
         target = self.root / name
-        with self._writing():
+        with draft.writing(self.root, _WHAT):
             for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
             write_bytes(self._temporary / _MANIFEST, json.dumps(manifest).encode("ascii"))
-            try:
-                self._temporary.rename(target)
-            except OSError:
-                if Store.open(target) is None:  # not another run that was faster, but a damaged store
-                    target.rename(self.root / f"{_TEMPORARY}damaged-{uuid.uuid4().hex[:8]}")
-                    self._temporary.rename(target)
-            sync_folder(self.root)
+            draft.finish(self._temporary, target, lambda path: Store.open(path) is not None)
         return target
 
     def _write(self, name: str, data: bytes | memoryview) -> None:
-        with self._writing():
+        with draft.writing(self.root, _WHAT):
             self._files[name].write(data)
         self._sizes[name] += len(data) if isinstance(data, bytes) else data.nbytes
         if name in self._digests:
             self._digests[name].update(data)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise EnvironmentFault(
-                f"the picture cache cannot be written in {shown(self.root, 1000)} ({error.strerror or error}): "
-                "free some space there, or choose another folder with --cache-dir"
-            ) from error
-
 
 def _line(name: str, text: str | None) -> bytes:
     return json.dumps([name, text]).encode("ascii") + b"\n"  # ASCII: names that are not UTF-8 survive as surrogates
-
-
-def _sweep(root: Path) -> None:
-    """Remove what runs that were killed left behind."""
-    for folder in root.glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if "damaged" in folder.name or time.time() - newest > _STALE:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -12,10 +12,7 @@ import json
 import math
 import os
 import shutil
-import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +22,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from runner.data import draft
 from runner.errors import EnvironmentFault
-from runner.outputs.files import sync_folder, write_bytes
+from runner.outputs.files import write_bytes
 from runner.shown import shown
 
 _VERSION = 1
 _MANIFEST = "manifest.json"
-_TEMPORARY = ".tmp-"
-_STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
 _SHARD = 64 * 2**20  # bytes after which a shard is written: what a build holds in memory
 _ROW = "row"
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
@@ -110,15 +106,12 @@ class TensorWriter:
 
     def __init__(self, root: Path, rows: int) -> None:
         self.root, self._total = root, rows
-        self._temporary = root / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._pending: list[tuple[list[int], dict[str, Tensor]]] = []
         self._form: Any = None
         self._bytes = 0
         self._files: dict[str, tuple[int, str]] = {}
-        with self._writing():
-            root.mkdir(parents=True, exist_ok=True)
-            _sweep(root)
-            self._temporary.mkdir()
+        with draft.writing(root):
+            self._temporary = draft.begin(root)
 
     def __enter__(self) -> TensorWriter:
         return self
@@ -144,18 +137,9 @@ class TensorWriter:
         self._flush()
         manifest = {"version": _VERSION, "rows": self._total, "files": self._files}
         target = self.root / key
-        with self._writing():
+        with draft.writing(self.root):
             write_bytes(self._temporary / _MANIFEST, json.dumps(manifest).encode("ascii"))
-            try:
-                self._temporary.rename(target)
-            except OSError:
-                store = TensorStore.open(target)
-                if store is not None:  # another run was faster
-                    return store
-                if target.exists():
-                    target.rename(self.root / f"{_TEMPORARY}damaged-{uuid.uuid4().hex[:8]}")
-                self._temporary.rename(target)
-            sync_folder(self.root)
+            draft.finish(self._temporary, target, lambda path: TensorStore.open(path) is not None)
         store = TensorStore.open(target)
         if store is None:
             raise EnvironmentFault(
@@ -170,7 +154,7 @@ class TensorWriter:
         tensors = {name: torch.cat([rows[name] for _, rows in self._pending]) for name in self._form}
         data = save({**tensors, _ROW: torch.tensor(numbers, dtype=torch.int64)})
         name = f"{len(self._files):06d}.safetensors"
-        with self._writing(), (self._temporary / name).open("xb") as file:
+        with draft.writing(self.root), (self._temporary / name).open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -179,7 +163,7 @@ class TensorWriter:
 
     def _check_space(self, row_bytes: int) -> None:
         """Say before hours of computing that the rows will not fit."""
-        with self._writing():
+        with draft.writing(self.root):
             free = shutil.disk_usage(self.root).free
         needed = self._total * row_bytes
         if needed > free:
@@ -188,16 +172,6 @@ class TensorWriter:
                 f"{free / 2**30:.1f} GiB free: free some space there, choose another folder with --cache-dir, "
                 "or switch off training.cache_latents and training.cache_text_embeddings"
             )
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise EnvironmentFault(
-                f"the cache cannot be written in {shown(self.root, 1000)} ({error.strerror or error}): "
-                "free some space there, or choose another folder with --cache-dir"
-            ) from error
 
 
 def _columns(shard: np.ndarray) -> dict[str, _Column]:
@@ -211,12 +185,3 @@ def _columns(shard: np.ndarray) -> dict[str, _Column]:
             start, stride = 8 + length + entry["data_offsets"][0], math.prod(shape) * dtype.itemsize
             columns[name] = _Column(start, rows, stride, tuple(shape), dtype)
     return columns
-
-
-def _sweep(root: Path) -> None:
-    """Removes what runs that were killed left behind."""
-    for folder in root.glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if "damaged" in folder.name or time.time() - newest > _STALE:
-                shutil.rmtree(folder, ignore_errors=True)

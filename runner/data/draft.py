@@ -1,0 +1,64 @@
+"""Folders of the cache that appear whole or not at all: made under a temporary name, renamed when they are done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from runner.errors import EnvironmentFault
+from runner.outputs.files import sync_folder
+from runner.shown import shown
+
+_PREFIX = ".tmp-"
+_STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
+
+
+def begin(root: Path) -> Path:
+    """A new temporary folder below `root`; what runs that were killed left there is removed."""
+    root.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    draft = root / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    draft.mkdir()
+    return draft
+
+
+def finish(draft: Path, target: Path, is_whole: Callable[[Path], bool]) -> None:
+    """The draft becomes `target`; one that another run made meanwhile stays if it is whole."""
+    try:
+        draft.rename(target)
+    except OSError:
+        if is_whole(target):
+            return
+        if target.exists():
+            target.rename(target.parent / f"{_PREFIX}damaged-{uuid.uuid4().hex[:8]}")
+        draft.rename(target)
+    sync_folder(target.parent)
+
+
+@contextmanager
+def writing(root: Path, what: str = "cache") -> Iterator[None]:
+    """Turns a disk that refuses into a sentence.
+
+    Raises:
+        EnvironmentFault: it names `what` and the mend.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the {what} cannot be written in {shown(root, 1000)} ({error.strerror or error}): "
+            "free some space there, or choose another folder with --cache-dir"
+        ) from error
+
+
+def _sweep(root: Path) -> None:
+    for folder in root.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if "damaged" in folder.name or time.time() - newest > _STALE:
+                shutil.rmtree(folder, ignore_errors=True)
