@@ -40,7 +40,7 @@ def write_model(folder):
         vae=AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512, **blocks),
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
-        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        scheduler=PNDMScheduler(beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
