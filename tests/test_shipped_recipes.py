@@ -40,6 +40,7 @@ def test_they_are_these():
         "sdxl_lora",
         "sdxl_refiner_sample",
         "tiny_autoencoder",
+        "tiny_lora",
         "tiny_text2image",
     ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import overload
+from itertools import count, islice
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -37,8 +38,8 @@ def draw(scene: Scene, resolution: int) -> Image.Image:
 class _Items(Sequence[Item]):
     """What is known of each flower, made when asked for: a data set of millions opens at once."""
 
-    def __init__(self, num_images: int, label_by: str, classes: list[str]) -> None:
-        self._numbers, self._label_by, self._classes = range(num_images), label_by, classes
+    def __init__(self, numbers: Sequence[int], label_by: str, classes: list[str]) -> None:
+        self._numbers, self._label_by, self._classes = numbers, label_by, classes
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -57,21 +58,26 @@ class _Items(Sequence[Item]):
 
 
 class Builtin(Listed):
-    """Flowers 0 to `num_images` - 1.
+    """The first `num_images` flowers of some kinds.
 
     Args:
         num_images: how many pictures there are.
+        kinds: of which kinds; None for all.
         resolution: their width and height in pixels.
         label_by: what a picture's label says: its flower's "kind" or its "colour".
     """
 
-    def __init__(self, *, num_images: int, resolution: int, label_by: str) -> None:
+    def __init__(self, *, num_images: int, kinds: list[str] | None, resolution: int, label_by: str) -> None:
         self.classes = list({"kind": KINDS, "colour": COLOURS}[label_by])
-        self.items = _Items(num_images, label_by, self.classes)
-        made_of = ["builtin", DRAWING_VERSION, num_images, resolution, label_by]
+        self._numbers: Sequence[int] = range(num_images)
+        made_of: list[Any] = ["builtin", DRAWING_VERSION, num_images, resolution, label_by]
+        if kinds is not None:
+            self._numbers = list(islice((i for i in count() if scene(i).kind in kinds), num_images))
+            made_of.append(sorted(set(kinds)))
+        self.items = _Items(self._numbers, label_by, self.classes)
         self.fingerprint = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
         self._resolution = resolution
 
     def picture(self, index: int) -> Image.Image:
         """The picture of `items[index]`, RGB."""
-        return draw(scene(index), self._resolution)
+        return draw(scene(self._numbers[index]), self._resolution)

@@ -16,7 +16,7 @@ HUES = {"red": 354, "orange": 25, "yellow": 43, "pink": 332, "purple": 272, "blu
 
 
 def source(num_images: int = 12, resolution: int = 16, label_by: str = "kind") -> Builtin:
-    return Builtin(num_images=num_images, resolution=resolution, label_by=label_by)
+    return Builtin(kinds=None, num_images=num_images, resolution=resolution, label_by=label_by)
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -185,3 +185,14 @@ def test_dice_are_fair_and_their_streams_apart() -> None:
     assert set(throws) == {1, 2, 3, 4, 5, 6}
     assert max(Counter(throws).values()) < 600
     assert Dice(1, 7).between(0, 1) == Dice(1, 7).between(0, 1) != Dice(2, 7).between(0, 1)
+
+
+def test_only_some_kinds():
+    some = Builtin(kinds=["sunflower", "lily"], num_images=20, resolution=16, label_by="kind")
+    assert some.count == 20
+    assert {some.classes[item.label] for item in some.items} == {"sunflower", "lily"}
+    one = next(i for i in range(100) if scene(i).kind in ("sunflower", "lily"))
+    assert some.items[0].name == f"flower {one}"
+    assert some.picture(0).tobytes() == draw(scene(one), 16).tobytes()
+    every = Builtin(kinds=None, num_images=20, resolution=16, label_by="kind")
+    assert some.fingerprint != every.fingerprint

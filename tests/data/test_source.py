@@ -82,7 +82,7 @@ def test_one_lookup_opens_every_type(tmp_path, picture, section):
     assert isinstance(source, Folder)
     assert source.count == 1
     drawn = open_source(
-        {"type": "builtin", "num_images": 3, "label_by": "kind", "resolution": 16, "random_flip": True}, offline=True
+        {"type": "builtin", "num_images": 3, "kinds": None, "label_by": "kind", "resolution": 16}, offline=True
     )
     assert drawn.count == 3
     with pytest.raises(DataError):
