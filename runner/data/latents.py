@@ -113,7 +113,7 @@ class Latents:
         total = len(self._views.pictures) * self.variants
         with (
             TensorWriter(root, total) as writer,
-            progress.bar("Encoding pictures", total, unit="picture") as bar,
+            progress.bar("Encoding pictures", total, unit="view") as bar,
         ):
             for rows in self._batches(batch_size):
                 pixels = np.stack(list(in_order(partial(_pixels, self), rows))).transpose(0, 3, 1, 2)

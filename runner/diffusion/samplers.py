@@ -34,7 +34,8 @@ def sampler(own: Any, section: dict[str, Any] | None) -> Any:
         A fresh scheduler. Noise schedules that the class cannot compute itself (sigmoid) are handed over as betas.
     """
     if section is None:
-        return type(own).from_config(own.config)
+        # Without the note of what its file left open: by it, diffusers would take a pipeline's mends back.
+        return type(own).from_config({key: value for key, value in own.config.items() if key != "_use_default_values"})
     options = {key: value for key, value in section.items() if key != "type"}
     if own.config.get("beta_schedule") == "sigmoid" and section["type"] != "DDPM":
         # The betas as the DDPM class computes them; a zero-SNR rescaling stays an option of the sampler.

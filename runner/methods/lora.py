@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from diffusers.training_utils import _collate_lora_metadata, cast_training_params
+from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -90,13 +90,20 @@ def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
     several = len(family.TEXT_PARTS) > 1
     pipeline = StableDiffusionXLPipeline if several else StableDiffusionPipeline
     layers = {f"{name}_lora_layers": dict(_as_published(name, state)) for name, state in states.items()}
-    pipeline.save_lora_weights(folder, **layers, **_collate_lora_metadata(parts), weight_name=WEIGHTS)
+    metadata = {f"{name}_lora_adapter_metadata": _metadata(part) for name, part in parts.items()}
+    pipeline.save_lora_weights(folder, **layers, **metadata, weight_name=WEIGHTS)
     if "kohya" in values["output"]["formats"]:
         alpha = float(values["adapter"]["alpha"])
         tensors: dict[str, Tensor] = {}
         for name, state in states.items():
             tensors |= _kohya(_PREFIXES[several][name], dict(_as_published(name, state)), alpha)
         save_file(tensors, folder / KOHYA, metadata={"format": "pt"})
+
+
+def _metadata(part: Any) -> dict[str, Any]:
+    """peft's configuration of a part's matrices, for drawing: no dropout, and no place on this machine."""
+    own: dict[str, Any] = part.peft_config["default"].to_dict()
+    return own | {"lora_dropout": 0.0, "base_model_name_or_path": None, "inference_mode": True}
 
 
 _PREFIXES = {

@@ -48,6 +48,8 @@ class PipelineFamily(Described):
         self._task = next(iter(self.PIPELINES))
         self._pipeline = self._assembled()
         self._tokens = lay_on(self._pipeline, facts, progress)
+        for part in self.parts.values():
+            part.eval()  # a LoRA's own dropout comes in training mode
         self._place()
 
     @classmethod

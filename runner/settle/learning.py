@@ -37,6 +37,8 @@ def settle_learning(given: Given, model: Facts) -> Facts:
         _raise(_freeze_misfits(recipe, values, model))
     _raise(_size_misfits(recipe, values, model))
     if values["model"]["type"] == "pretrained" and "scheduler" in values:
+        if family.PIXEL_PARTS:  # latents go beyond [-1, 1], where DDPM would clip them when drawing
+            values["scheduler"].setdefault("clip_sample", False)
         return replace(model, schedule=values["scheduler"])
     return model
 

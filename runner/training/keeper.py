@@ -58,7 +58,7 @@ class Keeper:
     saved: int = 0
     _smoothed: Smoothed = field(default_factory=Smoothed)
     _since: float = field(default_factory=time.monotonic)
-    _validation: dict[str, str] = field(default_factory=dict)
+    _shown: dict[str, str] = field(default_factory=dict)
 
     @property
     def checkpoints(self) -> Path:
@@ -103,8 +103,8 @@ class Keeper:
                         "images_per_second": round(rate, 2),
                     }
                 )
-        facts = {"loss": f"{smooth:.4f}", "lr": f"{lines[-1].learning_rate:.1e}", "rate": f"{rate:.1f} images/s"}
-        self.bar.advance(0, **facts, **self._validation, memory=memory())
+        self._shown |= {"loss": f"{smooth:.4f}", "lr": f"{lines[-1].learning_rate:.1e}", "rate": f"{rate:.1f} images/s"}
+        self.bar.advance(0, **self._shown, memory=memory())
 
     def due(self, step: int) -> bool:
         extra = self._checkpoint_due(step) or self._grid_due(step) or self._validation_due(step)
@@ -147,7 +147,8 @@ class Keeper:
         with _as_drawn(trainer):
             loss = self.validate()
         self.folder.append_log({"step": trainer.step, "validation_loss": loss})
-        self._validation = {"validation": f"{loss:.4f}"}
+        self._shown |= {"validation": f"{loss:.4f}"}
+        self.bar.advance(0, **self._shown)
 
     def _grid(self, trainer: Trainer) -> None:
         with _as_drawn(trainer), self.idle.awake():

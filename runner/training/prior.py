@@ -41,12 +41,8 @@ def prior_pictures(
     folder = cache_dir / "prior" / _key(family, values)
     wanted = [(i, folder / f"{i:06d}.png") for i in range(prior["num_images"])]
     missing = [(i, path) for i, path in wanted if not path.is_file()]
-    with progress.bar("Draw prior", len(missing), unit="picture") as bar:
-        for batch in _cut(missing, values["training"]["batch_size"]):
-            images = _drawn(family, values, [i for i, _ in batch], stop)
-            for (_, path), image in zip(batch, images, strict=True):
-                _keep(image, path)
-                bar.advance()
+    if missing:
+        _draw(family, values, missing, progress, stop)
     section = {key: data[key] for key in _SHARED if key in data} | {"center_crop": True, "on_error": "stop"}
     source = _DrawnBefore([path for _, path in wanted])
     return prepare(source, section=section, cache_dir=cache_dir, progress=progress)
@@ -66,6 +62,17 @@ class _DrawnBefore(Listed):
 
     def picture(self, index: int) -> Image.Image:
         return Image.open(self._paths[index], formats=["PNG"])
+
+
+def _draw(
+    family: Trainable, values: dict[str, Any], missing: list[tuple[int, Path]], progress: Progress, stop: Stop
+) -> None:
+    with progress.bar("Draw prior", len(missing), unit="picture") as bar:
+        for batch in _cut(missing, values["training"]["batch_size"]):
+            images = _drawn(family, values, [i for i, _ in batch], stop)
+            for (_, path), image in zip(batch, images, strict=True):
+                _keep(image, path)
+                bar.advance()
 
 
 def _key(family: Trainable, values: dict[str, Any]) -> str:

@@ -53,14 +53,14 @@ def pictures(family):
     """What the family draws as it stands, after training."""
     for part in family.parts.values():
         part.eval()
-    return drawn(family, prompts=PROMPT, guidance_scale=5.0, height=64, width=64)
+    return drawn(family, **ASKED)
 
 
 def plain_pictures(folder, lay):
     """What plain diffusers draws after `lay(pipeline)`."""
     pipeline = load(DiffusionPipeline, folder)
     lay(pipeline)
-    return theirs(pipeline, prompts=PROMPT, guidance_scale=5.0, height=64, width=64)
+    return theirs(pipeline, **ASKED)
 
 
-PROMPT = ("a <rose> and a red flower",)
+ASKED = {"prompts": ("a <rose> and a red flower",), "guidance_scale": 5.0, "height": 64, "width": 64}

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, safe_open
 
 from runner.errors import ModelError
 from runner.methods import lora
-from tests.methods.learning import attached, learned, pictures, plain_pictures, values
+from tests.methods.learning import ASKED, attached, learned, pictures, plain_pictures, values
+from tests.models.drawing import built, drawn, extra
 
 PARTS = [["unet"], ["text_encoder"], ["unet", "text_encoder"]]
 
@@ -75,6 +76,21 @@ def test_the_file_of_diffusers_names_its_alpha(folder, tmp_path):
     with safe_open(tmp_path / "model" / lora.WEIGHTS, "pt") as file:
         metadata = json.loads(file.metadata()["lora_adapter_metadata"])
     assert metadata["unet.lora_alpha"] == 2 and metadata["unet.r"] == 4
+
+
+def test_dropout_is_a_thing_of_training(folder, tmp_path):
+    section = values("lora", dropout=0.5)
+    family, groups = attached(folder, section)
+    learned(groups)
+    lora.save(family, section, tmp_path / "model")
+    path = tmp_path / "model" / lora.WEIGHTS
+    ours = pictures(family)[0].tobytes()
+    assert plain_pictures(folder, lay(path))[0].tobytes() == ours
+    laid = built(folder, loras=[extra(path)])
+    assert not any(module.training for part in laid.parts.values() for module in part.modules())
+    assert drawn(laid, **ASKED)[0].tobytes() == ours
+    with safe_open(path, "pt") as file:
+        assert str(folder) not in file.metadata()["lora_adapter_metadata"]
 
 
 def test_a_target_that_is_not_there_is_named_with_candidates(folder):
