@@ -61,18 +61,27 @@ def words(token: str, vectors: int) -> list[str]:
     return [token, *(f"{token}_{i}" for i in range(1, vectors))]
 
 
-def _add_word(family: Trainable, name: str, adapter: dict[str, Any]) -> None:
-    """Gives one text encoder the new word, whose vectors begin as those of the initial words."""
-    encoder: Any = family.parts[name]
-    tokenizer = family.tokenizer(name)
-    known = tokenizer.get_vocab()
-    new = words(adapter["token"], adapter["num_vectors"])
+def check_words(tokenizer: Any, adapter: dict[str, Any]) -> list[str]:
+    """The tokens of a settled `adapter` section's word.
+
+    Raises:
+        ModelError: the tokenizer knows one already.
+    """
+    known, new = tokenizer.get_vocab(), words(adapter["token"], adapter["num_vectors"])
     for word in new:
-        if word in known:
+        if {word, f"{word}</w>"} & known.keys():
             raise ModelError(
                 f"adapter.token: the model knows the word {shown(word)!r} already; choose another, such as "
                 f"'<{shown(adapter['token']).strip('<>')}-2>'"
             )
+    return new
+
+
+def _add_word(family: Trainable, name: str, adapter: dict[str, Any]) -> None:
+    """Gives one text encoder the new word, whose vectors begin as those of the initial words."""
+    encoder: Any = family.parts[name]
+    tokenizer = family.tokenizer(name)
+    new = check_words(tokenizer, adapter)
     begin = tokenizer(adapter["initializer_token"], add_special_tokens=False).input_ids
     table = encoder.get_input_embeddings().weight
     first = table[begin].clone() if begin else table.float().mean(0, keepdim=True).to(table.dtype)

@@ -14,7 +14,7 @@ from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor
 
 from runner.data.batches import Batch
-from runner.diffusion.samplers import sampler
+from runner.diffusion.samplers import as_saved
 from runner.diffusion.schedules import DiscreteSchedule
 from runner.models.pipeline import PipelineFamily
 from runner.models.quiet import silent
@@ -86,7 +86,7 @@ class LearningFamily(PipelineFamily):
     def save(self, folder: Path) -> None:
         """The whole pipeline, each part in the number format that it has."""
         pipeline = self._pipeline
-        pipeline.scheduler = sampler(self._own, None)
+        pipeline.scheduler = as_saved(self._own)
         with silent():
             pipeline.save_pretrained(folder)
 

@@ -24,6 +24,7 @@ class SDXLRefiner(StableDiffusionXL):
         name: classes for name, classes in StableDiffusionXL.PARTS.items() if name not in ("text_encoder", "tokenizer")
     }
     ENCODERS: ClassVar[dict[str, Layer]] = {"text_encoder_2": "sdxl-2"}
+    DENOISER: ClassVar[str] = ""  # it cannot be trained yet
     NUMBERS: ClassVar[int] = 5  # original size, crop, and how beautiful the picture is to be
 
     @classmethod

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from runner.language import schemas
 from runner.language.problems import Problem, RecipeProblems
 from runner.language.recipe import Recipe
 from runner.models import family_class
 from runner.models.family import Facts
+from runner.settle.adapter import adapter_misfits, settle_adapter
 from runner.settle.given import Given
 from runner.shown import shown
 
@@ -30,8 +30,8 @@ def settle_learning(given: Given, model: Facts) -> Facts:
     _raise(_untrainable(recipe, values, model))
     family = family_class(model.family)
     if "adapter" in values:
-        _settle_adapter(values)
-        _raise(_adapter_misfits(recipe, values, model))
+        settle_adapter(values)
+        _raise(adapter_misfits(recipe, values, model))
     else:
         _default_freeze(values, list(family.FROZEN))
         _raise(_freeze_misfits(recipe, values, model))
@@ -62,7 +62,7 @@ def _raise(problems: Iterator[Problem]) -> None:
 def _untrainable(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
     family = family_class(model.family)
     place = ("model", "id") if "id" in values["model"] else ("model", "type")
-    if not hasattr(family, "DENOISER"):
+    if not getattr(family, "DENOISER", ""):
         message = f"a {model.family} model can be sampled from but not trained yet: stable_diffusion and "
         yield recipe.problem(place, "not-trainable", f"{message}stable_diffusion_xl models can be")
     elif model.configs.get("unet", {}).get("in_channels") == _INPAINTING:
@@ -72,41 +72,6 @@ def _untrainable(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterat
         if values["model"].get(key):
             message = f"{key} are laid over a model for drawing: take them out of a recipe that trains"
             yield recipe.problem(("model", key), "not-trainable", message)
-
-
-def _settle_adapter(values: dict[str, Any]) -> None:
-    adapter, data = values["adapter"], values["data"]
-    if adapter.get("alpha") == "auto":
-        adapter["alpha"] = adapter["rank"]
-    if adapter["type"] == "textual_inversion" and not (data["caption_templates"] or data["instance_prompt"]):
-        templates = schemas.read("adapter/textual_inversion.json")["x-templates"][adapter["learnable_property"]]
-        data["caption_templates"] = [template.replace("{token}", adapter["token"]) for template in templates]
-
-
-def _adapter_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
-    adapter, family = values["adapter"], family_class(model.family)
-    if adapter["type"] != "lora":
-        if not family.TEXT_PARTS:
-            message = f"a {model.family} model reads no text: there is no word to learn"
-            yield recipe.problem(("adapter", "type"), "adapter", message)
-        return
-    if adapter["use_dora"] and (adapter["parts"] != ["unet"] or "kohya" in values["output"]["formats"]):
-        message = "use_dora goes with parts: [unet] and output.formats: [diffusers]: no file brings it to others yet"
-        yield recipe.problem(("adapter", "use_dora"), "adapter", message)
-    from runner.errors import ModelError
-    from runner.methods.lora import ATTENTION, check_targets
-
-    can = [family.DENOISER, *family.TEXT_PARTS]
-    skeletons = family.skeletons(model)
-    for i, name in enumerate(adapter["parts"]):
-        if name not in can:
-            message = f"a {model.family} model has no {shown(name)} to adapt: it has {', '.join(can)}"
-            yield recipe.problem(("adapter", "parts", i), "adapter", message)
-            continue
-        try:
-            check_targets(skeletons[name], name, adapter["target_modules"] or ATTENTION[name])
-        except ModelError as error:
-            yield recipe.problem(("adapter", "target_modules"), "adapter", str(error).partition(": ")[2])
 
 
 def _freeze_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
