@@ -54,6 +54,12 @@ def each_part_once(view: View) -> Iterator[Told]:
 
 
 @rule("formats")
+def kohya_is_without_dora(view: View) -> Iterator[Told]:
+    if "kohya" in (view.get("output.formats") or []) and view.get("adapter.use_dora"):
+        yield Told("adapter.use_dora", "no kohya file brings DoRA to other programs yet: write formats: [diffusers]")
+
+
+@rule("formats")
 def kohya_is_of_loras(view: View) -> Iterator[Told]:
     if "kohya" in (view.get("output.formats") or []) and view.get("adapter.type") != "lora":
         yield Told("output.formats", "kohya's file holds a LoRA: add 'adapter: {type: lora}', or write [diffusers]")
@@ -64,4 +70,5 @@ RULES: list[Rule] = [
     an_adapter_is_trained,
     each_part_once,
     kohya_is_of_loras,
+    kohya_is_without_dora,
 ]

@@ -33,7 +33,7 @@ def attach(family: Trainable, values: dict[str, Any]) -> list[Group]:
     """See `Method.attach`; the matrices are kept in fp32 and follow from the recipe's seed.
 
     Raises:
-        ModelError: no module has the name of a target.
+        ModelError: as `targets_of`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(values["seed"])
@@ -47,10 +47,8 @@ def mark(parts: Mapping[str, nn.Module], values: dict[str, Any]) -> int:
     adapter = values["adapter"]
     for part in parts.values():
         part.requires_grad_(False)
-    for name in adapter["parts"]:
+    for name, targets in targets_of(parts, adapter).items():
         adapted: Any = parts[name]
-        targets = adapter["target_modules"] or ATTENTION[name]
-        check_targets(adapted, name, targets)
         adapted.add_adapter(config(adapter, targets))
     return learning(parts.values())
 
@@ -67,20 +65,34 @@ def config(adapter: dict[str, Any], targets: list[str]) -> LoraConfig:
     )
 
 
-def check_targets(part: nn.Module, name: str, targets: list[str]) -> None:
-    """Looks whether each target is the end of some module's name.
+def targets_of(parts: Mapping[str, nn.Module], adapter: dict[str, Any]) -> dict[str, list[str]]:
+    """The ends of the names of the modules that are adapted, by part.
 
     Raises:
-        ModelError: one is not; the message names the ends of linear layers' names that are there.
+        ModelError: a target is the end of no module's name in any part, or a part has none; the message names the ends
+            of linear layers' names that are there.
     """
-    modules = dict(part.named_modules())
-    for target in targets:
-        if not any(module == target or module.endswith(f".{target}") for module in modules):
-            linear = {key.rpartition(".")[2] for key, module in modules.items() if isinstance(module, nn.Linear)}
-            known = ", ".join(sorted(end for end in linear if not end.isdigit()))
-            raise ModelError(
-                f"adapter.target_modules: 0 modules of the {name} match {shown(target)!r}; candidates: {known}"
-            )
+    names = {part: [key for key, _ in parts[part].named_modules()] for part in adapter["parts"]}
+    wanted = adapter["target_modules"]
+    found = {part: [target for target in wanted or ATTENTION[part] if _matched(target, names[part])] for part in names}
+    for target in wanted or ():
+        if not any(target in targets for targets in found.values()):
+            raise _unmatched(f"0 modules of the {' and the '.join(names)} match {shown(target)!r}", parts, adapter)
+    for part, targets in found.items():
+        if not targets:
+            raise _unmatched(f"0 modules of the {part} match any of them", parts, adapter)
+    return found
+
+
+def _matched(target: str, names: list[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for name in names)
+
+
+def _unmatched(what: str, parts: Mapping[str, nn.Module], adapter: dict[str, Any]) -> ModelError:
+    modules = [pair for part in adapter["parts"] for pair in parts[part].named_modules()]
+    ends = {key.rpartition(".")[2] for key, module in modules if isinstance(module, nn.Linear)}
+    known = ", ".join(sorted(end for end in ends if not end.isdigit()))
+    return ModelError(f"adapter.target_modules: {what}; candidates: {known}")
 
 
 def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
@@ -117,7 +129,9 @@ def _as_published(name: str, state: dict[str, Tensor]) -> Iterator[tuple[str, Te
     """A part's matrices by the names that published files have: those of transformers 4 for text encoders."""
     inner = "text_model." if name.startswith("text_encoder") and not next(iter(state)).startswith("text_model.") else ""
     for key, tensor in state.items():
-        yield f"{inner}{key}", tensor.detach().cpu().contiguous()
+        # The loader of text encoders finds DoRA's vectors by this ending only.
+        end = ".weight" if name.startswith("text_encoder") and key.endswith("lora_magnitude_vector") else ""
+        yield f"{inner}{key}{end}", tensor.detach().cpu().contiguous()
 
 
 def _kohya(prefix: str, state: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:

@@ -33,21 +33,17 @@ def adapter_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Ite
 
 
 def _lora_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
-    from runner.methods.lora import ATTENTION, check_targets
+    from runner.methods.lora import targets_of
 
     adapter, family = values["adapter"], family_class(model.family)
-    if adapter["use_dora"] and (adapter["parts"] != ["unet"] or "kohya" in values["output"]["formats"]):
-        message = "use_dora goes with parts: [unet] and output.formats: [diffusers]: no file brings it to others yet"
-        yield recipe.problem(("adapter", "use_dora"), "adapter", message)
     can = [family.DENOISER, *family.TEXT_PARTS]
-    skeletons = family.skeletons(model)
-    for i, name in enumerate(adapter["parts"]):
-        if name not in can:
-            message = f"a {model.family} model has no {shown(name)} to adapt: it has {', '.join(can)}"
-            yield recipe.problem(("adapter", "parts", i), "adapter", message)
-            continue
+    foreign = [(i, name) for i, name in enumerate(adapter["parts"]) if name not in can]
+    for i, name in foreign:
+        message = f"a {model.family} model has no {shown(name)} to adapt: it has {', '.join(can)}"
+        yield recipe.problem(("adapter", "parts", i), "adapter", message)
+    if not foreign:
         try:
-            check_targets(skeletons[name], name, adapter["target_modules"] or ATTENTION[name])
+            targets_of(family.skeletons(model), adapter)
         except ModelError as error:
             yield recipe.problem(("adapter", "target_modules"), "adapter", str(error).partition(": ")[2])
 

@@ -30,8 +30,9 @@ def test_both_files_draw_in_plain_diffusers_what_the_run_draws(folder, tmp_path,
         assert plain_pictures(folder, lay(tmp_path / "model" / name))[0].tobytes() == ours, name
 
 
-def test_dora_of_the_unet_draws_in_plain_diffusers_what_the_run_draws(folder, tmp_path):
-    section = values("lora", use_dora=True)
+@pytest.mark.parametrize("parts", PARTS, ids="+".join)
+def test_dora_draws_in_plain_diffusers_what_the_run_draws(folder, tmp_path, parts):
+    section = values("lora", use_dora=True, parts=parts)
     family, groups = attached(folder, section)
     learned(groups, 0.1)
     lora.save(family, section, tmp_path / "model")
@@ -97,6 +98,15 @@ def test_a_target_that_is_not_there_is_named_with_candidates(folder):
     section = values("lora", target_modules=["to_qq"])
     with pytest.raises(ModelError, match=r"0 modules of the unet match 'to_qq'; candidates: .*to_q"):
         attached(folder, section)
+
+
+def test_a_target_need_not_be_in_every_part(folder):
+    section = values("lora", parts=["unet", "text_encoder"], target_modules=["to_q", "q_proj"])
+    _, groups = attached(folder, section)
+    (group,) = groups
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in group.parameters} == {"to_q", "q_proj"}
+    with pytest.raises(ModelError, match=r"0 modules of the text_encoder match any of them; candidates: .*q_proj"):
+        attached(folder, values("lora", parts=["unet", "text_encoder"], target_modules=["to_q"]))
 
 
 def test_without_kohya_there_is_one_file(folder, tmp_path):

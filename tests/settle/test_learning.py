@@ -33,7 +33,6 @@ def planned(here, capsys):
         ("freeze: [text_encoder]", "6:9", "teaches it nothing: write 'vae' into freeze"),
         ("adapter: {type: lora, parts: [text_encoder_2]}", "6:31", "has no text_encoder_2 to adapt: it has unet, text"),
         ("adapter: {type: lora, target_modules: [to_qq]}", "6:39", "0 modules of the unet match 'to_qq'; candidates: "),
-        ("adapter: {type: lora, use_dora: true, parts: [text_encoder]}", "6:33", "use_dora goes with parts: [unet]"),
         ("adapter: {type: textual_inversion, token: flower}", "6:43", "the model knows the word 'flower' already"),
         ("compute: {dtype: bf16}", "6:18", "weights that learn are kept in fp32"),
     ],
