@@ -37,7 +37,8 @@ def look(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
         return
     section = {**values["data"], "on_error": "skip"}
     pictures = prepare(source, section=section, cache_dir=cache_root(arguments.cache_dir), progress=progress)
-    found = facts(pictures, resolution=section["resolution"], buckets=section.get("aspect_ratio_buckets"))
+    buckets = section.get("aspect_ratio_buckets")
+    found = facts(pictures, resolution=section["resolution"], buckets=buckets, told=section)
     sheet = Path(arguments.output_dir) / values["name"] / f"contact-sheet-{pictures.fingerprint[:8]}.png"
     with faults(sheet):
         sheet.parent.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,16 @@ class Mixed(Source):
         counts = [source.count for source in self._sources]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    def shown(self, limit: int | None) -> int | None:
+        """See `Source.shown`."""
+        total, left = 0, limit
+        for source, origin in zip(self._sources, self.origins, strict=True):
+            count = source.shown(left)
+            if count is None:
+                return None
+            total, left = total + count * origin.repeats, None if left is None else left - count
+        return total
+
     def fetch(self, progress: Progress) -> None:
         """See `Source.fetch`: one source after the other."""
         for source in self._sources:

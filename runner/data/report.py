@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from runner.data.buckets import bucket_sizes
 from runner.data.cache import Pictures
+from runner.data.texts import Texts
 from runner.outputs.files import write_bytes
 from runner.shown import shown
 
@@ -26,7 +28,13 @@ _COLUMNS, _CELLS = 8, 64
 _CELL, _STRIP, _GAP = 128, 30, 8  # pixels: a picture's side, the two lines of text below it, the space between
 
 
-def facts(pictures: Pictures, *, resolution: int, buckets: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def facts(
+    pictures: Pictures,
+    *,
+    resolution: int,
+    buckets: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """All that can be told of prepared pictures, as plain values fit for JSON.
 
     Sizes are those before scaling. `smaller` counts pictures that scaling makes larger.
@@ -34,6 +42,7 @@ def facts(pictures: Pictures, *, resolution: int, buckets: Mapping[str, Any] | N
     Args:
         resolution: `data.resolution`.
         buckets: `data.aspect_ratio_buckets`.
+        told: the keys of `data` that stand in for captions: `instance_prompt`, `caption_templates`.
     """
     width, height = np.asarray(pictures.original_sizes).T
     return {
@@ -49,7 +58,7 @@ def facts(pictures: Pictures, *, resolution: int, buckets: Mapping[str, Any] | N
         "sources": _sources(pictures),
         "epoch": int(pictures.repeats.sum()),
         "classes": _classes(pictures),
-        "captions": _captions(pictures),
+        "captions": _captions(pictures, Texts(pictures, told, 0).missing()),
     }
 
 
@@ -120,21 +129,12 @@ def _sources(pictures: Pictures) -> list[dict[str, Any]]:
     return [{"name": name, "used": n, "repeats": repeats, **captions} for (name, repeats, captions), n in told]
 
 
-def _captions(pictures: Pictures) -> dict[str, Any]:
-    characters, words = [], []
-    missing, without = 0, list[str]()
-    for i in range(len(pictures)):
-        caption = pictures.caption(i)
-        if caption is not None:
-            characters.append(len(caption))
-            words.append(len(caption.split()))
-        elif "instance_prompt" not in pictures.caption_keys(i):
-            missing += 1
-            if missing <= _LISTED:
-                without.append(pictures.name(i))
-    found: dict[str, Any] = {"count": len(characters), "missing": missing, "without": without}
-    if characters:
-        found |= {"characters": _spread(np.array(characters)), "words": _spread(np.array(words))}
+def _captions(pictures: Pictures, missing: list[str]) -> dict[str, Any]:
+    captions = [caption for i in range(len(pictures)) if (caption := pictures.caption(i)) is not None]
+    found: dict[str, Any] = {"count": len(captions), "missing": len(missing), "without": missing[:_LISTED]}
+    if captions:
+        found |= {"characters": _spread(np.array([len(caption) for caption in captions]))}
+        found |= {"words": _spread(np.array([len(caption.split()) for caption in captions]))}
     return found
 
 

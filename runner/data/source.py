@@ -91,6 +91,10 @@ class Source(ABC):
     def fetch(self, progress: Progress) -> None:  # noqa: B027 (most sources have nothing to fetch)
         """Bring what must be downloaded before the pictures can be read, shown as a bar; call it before iterating."""
 
+    def shown(self, limit: int | None) -> int | None:
+        """How many pictures an epoch shows of the first `limit`, repeats counted; None where only reading tells."""
+        return self.count if limit is None or self.count is None else min(self.count, limit)
+
     @abstractmethod
     def __iter__(self) -> Iterator[Entry]:
         """Every entry found, broken ones included: their `load` raises."""

@@ -44,7 +44,8 @@ def plan(settled: Settled) -> Plan:
     pictures = source.count if source is not None else None
     if pictures is not None and values["data"].get("max_images"):
         pictures = min(pictures, values["data"]["max_images"])
-    trained = training(values, model, pictures) if "training" in values and model is not None else None
+    shown = source.shown(values["data"].get("max_images")) if source is not None else None
+    trained = training(values, model, shown) if "training" in values and model is not None else None
     models = [facts for facts in (model, settled.refiner) if facts is not None]
     return Plan(
         name=values["name"],

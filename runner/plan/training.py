@@ -37,9 +37,11 @@ class Training:
 
 
 def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Training:
-    """What training this model on `pictures` pictures (None: not known yet) takes."""
+    """What training this model takes, where an epoch shows `pictures` pictures (None: not known yet)."""
     section = values["training"]
-    known = pictures is not None or not section["num_train_epochs"]
+    # How the pictures fill the batches of their buckets is known once they are read.
+    sized = pictures is not None and "aspect_ratio_buckets" not in values["data"]
+    known = sized or not section["num_train_epochs"]
     shown = pictures - round(pictures * section["validation_split"]) if pictures else None
     work = Work.of(section, shown or 1)
     parts = family_class(model.family).skeletons(model)

@@ -317,7 +317,9 @@ def test_names_that_are_not_utf8_survive_the_cache(ready):
 
 
 def test_real_photographs(ready, shared_data, progress):
-    pictures = ready(Folder(id=str(shared_data / "flowers/test"), caption_column="text", metadata_file=None), resolution=32)
+    pictures = ready(
+        Folder(id=str(shared_data / "flowers/test"), caption_column="text", metadata_file=None), resolution=32
+    )
     assert len(pictures) == 331
     assert pictures[330].shape == (32, 32, 3)
     assert np.bincount(pictures.labels).sum() == 331

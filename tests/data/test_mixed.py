@@ -141,3 +141,11 @@ def test_an_export_of_all_sources_reads_as_one_folder(tmp_path, picture, progres
         ("000002.png", "row 1"),
         ("rose/000000.png", "one"),
     ]
+
+
+def test_an_epoch_shows_each_as_often_as_its_source_is_repeated(tmp_path, picture):
+    for name, count in (("a", 3), ("b", 2)):
+        for i in range(count):
+            picture(tmp_path / name / f"{i}.png")
+    both = Mixed(sources=[entry(tmp_path / "a", repeats=4), entry(tmp_path / "b")], offline=True)
+    assert (both.count, both.shown(None), both.shown(4), both.shown(2)) == (5, 14, 13, 8)

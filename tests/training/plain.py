@@ -66,8 +66,9 @@ class Plain:
         target = noise
         if self.schedule.config.prediction_type == "v_prediction":
             target = self.schedule.get_velocity(latents, noise, timesteps)
+        told = self.told(batch)
         with self.autocast:
-            prediction = self.pipeline.unet(noisy, timesteps, **self.told(batch)).sample
+            prediction = self.pipeline.unet(noisy, timesteps, **told).sample
         prediction = prediction.float()
         prior = self.samples.values["data"].get("prior")
         if prior is not None:

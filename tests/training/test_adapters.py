@@ -6,6 +6,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
+from tests.models.drawing import each
 from tests.training.finetune import CACHES, Samples, assert_equal_work, recipe, run
 from tests.training.plain import Plain
 
@@ -39,9 +40,9 @@ def lora(folder):
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("stable_diffusion", ["unet"]),
+        pytest.param("stable_diffusion", ["unet"], marks=pytest.mark.slow),
         ("stable_diffusion", ["unet", "text_encoder"]),
-        ("stable_diffusion_xl", ["unet"]),
+        pytest.param("stable_diffusion_xl", ["unet"], marks=pytest.mark.slow),
         ("stable_diffusion_xl", ["unet", "text_encoder", "text_encoder_2"]),
     ],
 )
@@ -95,7 +96,7 @@ class WithWord(Plain):
         return {name: tables[name][self.rows[name]].detach().clone() for name in self.encoders}
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl"])
+@pytest.mark.parametrize("name", each(("stable_diffusion", "stable_diffusion_xl"), few=("stable_diffusion",)))
 def test_a_word_learns_as_in_a_plain_loop(here, toy, name):
     folder = toy(name)
     adapter = {"type": "textual_inversion", "token": "<rose>", "num_vectors": 2, "initializer_token": "red"}

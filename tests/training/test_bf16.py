@@ -1,5 +1,6 @@
 """Training in bf16 against a plain loop."""
 
+import pytest
 import torch
 from diffusers.training_utils import cast_training_params
 
@@ -7,8 +8,9 @@ from tests.training.finetune import CACHES, Samples, assert_equal_work, recipe, 
 from tests.training.plain import Plain
 from tests.training.test_adapters import add_lora, lora, published
 
+pytestmark = pytest.mark.slow
 BF16 = {"compute": {"mixed_precision": "bf16"}}
-# Caches are filled in other batches: where one of the eight bits of a number is rounded otherwise, the rest follows.
+# Where one number's last bit in single precision differs, its eight bits are rounded otherwise, and the rest follows.
 LOOSE = {"first": 1e-4, "later": 2e-2, "moved": 0.1}
 
 
@@ -36,7 +38,7 @@ def test_a_lora_on_a_model_in_bf16(here, toy):
 
 
 def test_a_model_in_fp32_computes_in_bf16(here, toy):
-    """What is frozen keeps its precision: caches make no difference but the last bit."""
+    """Its frozen parts compute in fp32, with and without caches."""
     folder = toy("stable_diffusion")
     done = [run(recipe(folder, training=caches, **BF16), "--fresh") for caches in CACHES]
     plain = plain_loop(folder, done[0], ())

@@ -57,7 +57,7 @@ def assert_same_everywhere(made, folder, *pipelines):
     ("name", "parts"),
     [
         ("stable_diffusion", ["unet", "text_encoder"]),
-        ("stable_diffusion_xl", ["unet", "text_encoder", "text_encoder_2"]),
+        pytest.param("stable_diffusion_xl", ["unet", "text_encoder", "text_encoder_2"], marks=pytest.mark.slow),
     ],
 )
 def test_both_files_of_a_lora(here, toy, name, parts):
@@ -90,6 +90,7 @@ def test_a_whole_model_with_a_schedule_of_its_own(here, toy, name):
     assert_same_everywhere(made, folder, load(DiffusionPipeline, made / "model"))
 
 
+@pytest.mark.slow
 def test_a_lora_with_a_schedule_of_its_own(here, toy):
     folder = toy("stable_diffusion")
     made = tuned(folder, scheduler=VELOCITY, adapter=LORA)
@@ -100,6 +101,7 @@ def test_a_lora_with_a_schedule_of_its_own(here, toy):
     assert_same_everywhere(made, folder, pipeline)
 
 
+@pytest.mark.slow
 def test_a_whole_model_whose_scheduler_leaves_options_open(here, toy, tmp_path):
     """The files of Stable Diffusion 1.5 say nothing of timestep_spacing: each sampler takes its own default."""
     folder = shutil.copytree(toy("stable_diffusion"), tmp_path / "open")

@@ -83,9 +83,10 @@ LORA = {"type": "lora", "rank": 2, "dropout": 0.1}
     ("name", "adapter"),
     [
         ("stable_diffusion", WORD),
-        ("stable_diffusion_xl", WORD),
+        pytest.param("stable_diffusion_xl", WORD, marks=pytest.mark.slow),
         ("stable_diffusion", LORA | {"parts": ["unet", "text_encoder"]}),
-        ("stable_diffusion_xl", LORA | {"parts": ["unet", "text_encoder_2"]}),  # all of the second encoder is used
+        # All of the second encoder is used, and not the last layer of the first.
+        pytest.param("stable_diffusion_xl", LORA | {"parts": ["unet", "text_encoder_2"]}, marks=pytest.mark.slow),
     ],
 )
 def test_an_adapter_leaves_the_model_as_it_was(here, toy, kept, name, adapter):
