@@ -41,7 +41,7 @@ def lora(folder):
     ("name", "parts"),
     [
         pytest.param("stable_diffusion", ["unet"], marks=pytest.mark.slow),
-        ("stable_diffusion", ["unet", "text_encoder"]),
+        pytest.param("stable_diffusion", ["unet", "text_encoder"], marks=pytest.mark.slow),
         pytest.param("stable_diffusion_xl", ["unet"], marks=pytest.mark.slow),
         ("stable_diffusion_xl", ["unet", "text_encoder", "text_encoder_2"]),
     ],

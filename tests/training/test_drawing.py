@@ -69,7 +69,8 @@ def test_both_files_of_a_lora(here, toy, name, parts):
     assert_same_everywhere(made, folder, *pipelines)
 
 
-@pytest.mark.parametrize("name", each(("stable_diffusion", "stable_diffusion_xl"), few=("stable_diffusion",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl"])
 def test_a_word(here, toy, name):
     folder = toy(name)
     made = tuned(folder, adapter=WORD)

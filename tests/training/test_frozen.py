@@ -40,7 +40,11 @@ def learns_attention(name):
     [
         ({"compute": {"mixed_precision": "bf16"}}, learns_all),
         ({"freeze": ["vae", "text_encoder", "unet.down_blocks.*", "unet.mid_block"]}, learns_decoder),
-        ({"freeze": ["vae", "unet", "text_encoder.embeddings", "*.mlp", "text_encoder.final*"]}, learns_attention),
+        pytest.param(
+            {"freeze": ["vae", "unet", "text_encoder.embeddings", "*.mlp", "text_encoder.final*"]},
+            learns_attention,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_weights_outside_what_learns_do_not_change(here, toy, sections, learns):
