@@ -115,7 +115,13 @@ def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
 def _metadata(part: Any) -> dict[str, Any]:
     """peft's configuration of a part's matrices, for drawing: no dropout, and no place on this machine."""
     own: dict[str, Any] = part.peft_config["default"].to_dict()
-    return own | {"lora_dropout": 0.0, "base_model_name_or_path": None, "inference_mode": True}
+    ordered = sorted(own["target_modules"])  # a set, whose order is another in each process
+    return own | {
+        "target_modules": ordered,
+        "lora_dropout": 0.0,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+    }
 
 
 _PREFIXES = {

@@ -12,6 +12,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from runner.data.batches import Batch
 from runner.diffusion.samplers import as_saved
@@ -87,6 +88,10 @@ class LearningFamily(PipelineFamily):
         """The whole pipeline, each part in the number format that it has."""
         pipeline = self._pipeline
         pipeline.scheduler = as_saved(self._own)
+        for part in pipeline.components.values():
+            if isinstance(part, CLIPTokenizer):  # it keeps how the last texts were cut and filled up
+                part.backend_tokenizer.no_truncation()
+                part.backend_tokenizer.no_padding()
         with silent():
             pipeline.save_pretrained(folder)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from runner.language import schemas
 from runner.language.problems import Problem, RecipeProblems
 from runner.language.recipe import Recipe
 from runner.models import family_class
@@ -38,7 +39,7 @@ def settle_learning(given: Given, model: Facts) -> Facts:
     _raise(_size_misfits(recipe, values, model))
     if values["model"]["type"] == "pretrained" and "scheduler" in values:
         if family.PIXEL_PARTS:  # latents go beyond [-1, 1], where DDPM would clip them when drawing
-            values["scheduler"].setdefault("clip_sample", False)
+            values["scheduler"] = _unclipped(values["scheduler"])
         return replace(model, schedule=values["scheduler"])
     return model
 
@@ -51,6 +52,13 @@ def _default_freeze(values: dict[str, Any], parts: list[str]) -> None:
     place = 1 + list(values).index("model")
     values.clear()
     values.update([*items[:place], ("freeze", parts), *items[place:]])
+
+
+def _unclipped(scheduler: dict[str, Any]) -> dict[str, Any]:
+    """The section with `clip_sample` off where it does not say, in the schema's order: latents reach beyond [-1, 1]."""
+    filled = {"clip_sample": False, **scheduler}
+    order = schemas.read(f"scheduler/{scheduler['type']}.json")["properties"]
+    return {key: filled[key] for key in order if key in filled}
 
 
 def _raise(problems: Iterator[Problem]) -> None:
