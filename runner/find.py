@@ -29,6 +29,8 @@ def document(x: str) -> Document:
         return parse(shipped.read_text("utf-8"), str(shipped))  # its ./pictures are yours, not the package's
     if path.is_dir():
         raise UsageError(f"{shown(x)} is a folder without a settled.yaml: give a recipe, or a run's folder")
+    if "=" in x and not path.exists():
+        raise UsageError(f"{shown(x)} is no recipe: 'recipe show' and 'recipe run' take key=value")
     return load(path)
 
 

@@ -157,6 +157,8 @@ class Run:
         grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
         around = Around(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids)
         with self._stage("Training"):
+            for caution in family.cautions():
+                self.progress.warn(caution)
             run_training(family, pictures, prior, self.values, around)
             self._keep_model(family)
             self.samples.gif()

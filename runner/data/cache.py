@@ -24,6 +24,7 @@ from runner.data.transforms import Pixels, covering, fit, require_thick
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, RecipeError
 from runner.shown import shown
+from runner.tally import gibibytes
 
 if TYPE_CHECKING:
     from runner.progress import Progress
@@ -214,7 +215,7 @@ def _check_space(root: Path, count: int | None, resolution: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise EnvironmentFault(
-            f"the prepared pictures need {needed / 2**30:.1f} GiB, "
-            f"and {shown(root, 1000)} has {free / 2**30:.1f} GiB free: "
+            f"the prepared pictures need {gibibytes(needed)}, "
+            f"and {shown(root, 1000)} has {gibibytes(free)} free: "
             "free some space there, choose another folder with --cache-dir, or use fewer by data.max_images"
         )

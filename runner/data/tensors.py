@@ -26,6 +26,7 @@ from runner.data import draft
 from runner.errors import EnvironmentFault
 from runner.outputs.files import write_bytes
 from runner.shown import shown
+from runner.tally import gibibytes
 
 _VERSION = 1
 _MANIFEST = "manifest.json"
@@ -168,8 +169,8 @@ class TensorWriter:
         needed = self._total * row_bytes
         if needed > free:
             raise EnvironmentFault(
-                f"the cache needs {needed / 2**30:.1f} GiB, and {shown(self.root, 1000)} has "
-                f"{free / 2**30:.1f} GiB free: free some space there, choose another folder with --cache-dir, "
+                f"the cache needs {gibibytes(needed)}, and {shown(self.root, 1000)} has "
+                f"{gibibytes(free)} free: free some space there, choose another folder with --cache-dir, "
                 "or switch off training.cache_latents and training.cache_text_embeddings"
             )
 

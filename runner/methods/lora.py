@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -100,10 +101,11 @@ def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
     parts = {name: family.parts[name] for name in values["adapter"]["parts"]}
     states = {name: get_peft_model_state_dict(part) for name, part in parts.items()}
     several = len(family.TEXT_PARTS) > 1
-    pipeline = StableDiffusionXLPipeline if several else StableDiffusionPipeline
-    layers = {f"{name}_lora_layers": dict(_as_published(name, state)) for name, state in states.items()}
-    metadata = {f"{name}_lora_adapter_metadata": _metadata(part) for name, part in parts.items()}
-    pipeline.save_lora_weights(folder, **layers, **metadata, weight_name=WEIGHTS)
+    folder.mkdir(parents=True)
+    layers = {f"{name}.{key}": tensor for name in states for key, tensor in _as_published(name, states[name])}
+    facts = {f"{name}.{key}": value for name, part in parts.items() for key, value in _metadata(part).items()}
+    told = json.dumps(facts, indent=2, sort_keys=True)  # as StableDiffusionPipeline.save_lora_weights writes it
+    save_file(layers, folder / WEIGHTS, metadata={LORA_ADAPTER_METADATA_KEY: told})
     if "kohya" in values["output"]["formats"]:
         alpha = float(values["adapter"]["alpha"])
         tensors: dict[str, Tensor] = {}

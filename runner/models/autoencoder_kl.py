@@ -107,6 +107,10 @@ class AutoencoderKLFamily:
         pictures, _ = self.autoencode(pixels, None)
         return (pictures.float() / 2 + 0.5).clamp(0, 1)
 
+    def cautions(self) -> list[str]:
+        """See `Trainable.cautions`."""
+        return []
+
     @torch.no_grad()
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Sets the scaling factor by which latents of these pictures have unit variance (Rombach et al. 2022, G).

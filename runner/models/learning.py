@@ -81,6 +81,16 @@ class LearningFamily(PipelineFamily):
         output: Tensor = unet(x_t, t, cond["encoder_hidden_states"], added_cond_kwargs=added or None).sample
         return output
 
+    def cautions(self) -> list[str]:
+        """A VAE that overflows in fp16 computes in fp32, which takes longer and more memory."""
+        vae = self._components["vae"]
+        if not self.UPCASTS or vae.dtype is not torch.float16 or not vae.config["force_upcast"]:
+            return []
+        return [
+            "this model's VAE overflows in fp16 and computes in fp32: one that does not, such as "
+            "model.vae: {id: madebyollin/sdxl-vae-fp16-fix}, takes less time and memory"
+        ]
+
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Its configuration says nothing of the pictures."""
 

@@ -211,6 +211,10 @@ class PixelUNet:
         frames = [self._images(m) for m in moments]
         return Drawn(self._images(latents), [list(strip) for strip in zip(*frames, strict=True)])
 
+    def cautions(self) -> list[str]:
+        """See `Trainable.cautions`."""
+        return []
+
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Its configuration says nothing of the pictures."""
 

@@ -78,6 +78,10 @@ class Trainable(Family, Protocol):
         """The denoiser's output at timesteps t (B,)."""
         ...
 
+    def cautions(self) -> list[str]:
+        """What a person should know before it is trained in the number format that it has."""
+        ...
+
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Takes from pictures, once the model is trained, what its configuration says of them.
 

@@ -20,7 +20,7 @@ def settle_adapter(values: dict[str, Any]) -> None:
     """Fills alpha, and for a new word the captions that it learns from, in place."""
     adapter, data = values["adapter"], values["data"]
     if adapter.get("alpha") == "auto":
-        adapter["alpha"] = adapter["rank"]
+        adapter["alpha"] = float(adapter["rank"])
     if adapter["type"] == "textual_inversion" and not (data["caption_templates"] or data["instance_prompt"]):
         templates = schemas.read("adapter/textual_inversion.json")["x-templates"][adapter["learnable_property"]]
         data["caption_templates"] = [template.replace("{token}", adapter["token"]) for template in templates]

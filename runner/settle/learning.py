@@ -40,6 +40,7 @@ def settle_learning(given: Given, model: Facts) -> Facts:
     if values["model"]["type"] == "pretrained" and "scheduler" in values:
         if family.PIXEL_PARTS:  # latents go beyond [-1, 1], where DDPM would clip them when drawing
             values["scheduler"] = _unclipped(values["scheduler"])
+        _raise(_schedule_misfits(recipe, values, model))
         return replace(model, schedule=values["scheduler"])
     return model
 
@@ -101,6 +102,17 @@ def _freeze_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Ite
         if family.TEXT_PARTS and any(name.startswith(f"{part}.") for name in learning):
             message = f"the {part} does not learn from a denoising loss: write '{part}' into freeze"
             yield recipe.problem(place, "freeze", message)
+
+
+def _schedule_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    """Zero terminal SNR for a model that predicts noise: its last timestep would teach nothing."""
+    own = model.configs["scheduler"].get("prediction_type", "epsilon")
+    if (
+        values["scheduler"].get("rescale_betas_zero_snr")
+        and values["scheduler"].get("prediction_type", own) == "epsilon"
+    ):
+        message = "at zero terminal SNR noise says nothing of the picture: add prediction_type: v_prediction"
+        yield recipe.problem(("scheduler", "rescale_betas_zero_snr"), "zero-snr", message)
 
 
 def _size_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:

@@ -84,3 +84,16 @@ def test_a_fingerprint_follows_from_values_alone(folder, ours):
         next(again.parts["vae"].parameters()).add_(1e-3)
     assert fingerprint([ours.parts["vae"]]) != fingerprint([again.parts["vae"]])
     assert fingerprint([again.parts["vae"].to(torch.bfloat16)]) != fingerprint([ours.parts["vae"]])
+
+
+def test_a_vae_that_overflows_in_half_precision_is_told_and_computes_in_full(folder, pixels):
+    family = built(folder, dtype="fp16")
+    sdxl = len(family.TEXT_PARTS) == 2  # whose VAE is the one that overflows
+    assert [sentence for sentence in family.cautions() if "sdxl-vae-fp16-fix" in sentence] == family.cautions()
+    assert bool(family.cautions()) is sdxl
+    if sdxl:
+        whole = built(folder)
+        whole.parts["vae"].half().float()  # rounded as the other's
+        with torch.no_grad():
+            assert torch.equal(family.encode(pixels).mean, whole.encode(pixels).mean)
+        assert family.parts["vae"].dtype is torch.float16

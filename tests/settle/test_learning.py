@@ -34,6 +34,7 @@ def planned(here, capsys):
         ("adapter: {type: lora, parts: [text_encoder_2]}", "6:31", "has no text_encoder_2 to adapt: it has unet, text"),
         ("adapter: {type: lora, target_modules: [to_qq]}", "6:39", "0 modules of the unet match 'to_qq'; candidates: "),
         ("adapter: {type: textual_inversion, token: flower}", "6:43", "the model knows the word 'flower' already"),
+        ("scheduler: {type: DDPM, rescale_betas_zero_snr: true}", "6:49", "add prediction_type: v_prediction"),
         ("compute: {dtype: bf16}", "6:18", "weights that learn are kept in fp32"),
     ],
 )
