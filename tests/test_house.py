@@ -7,12 +7,14 @@ from pathlib import Path
 
 import diffusers
 import pytest
+import transformers
 
 from runner import shipped_files
 from runner.data.builtin import Builtin
 from runner.data.folder import Folder
 from runner.data.hub import open_hub
-from runner.models import FAMILIES, family_class
+from runner.methods import lora
+from runner.models import FAMILIES, autoencoder_kl, family_class, latent_unet
 from runner.models.family import COMMON
 
 RUNNER = Path(__file__).parents[1] / "runner"
@@ -73,6 +75,21 @@ def takes(builder):
 def test_every_key_of_the_pixel_unet_is_an_argument_of_diffusers_own():
     ours = keys("model/pixel_unet.json") - {"type"}
     assert ours <= takes(diffusers.UNet2DModel.__init__)
+
+
+def test_every_key_of_the_latent_models_reaches_a_part_that_takes_it():
+    vae = keys("model/autoencoder_kl.json") - {"type"}
+    assert vae == set(autoencoder_kl.KEYS) <= takes(diffusers.AutoencoderKL.__init__)
+    unet, text = set(latent_unet.UNET_KEYS), set(latent_unet.TEXT_KEYS)
+    assert keys("model/latent_unet.json") - {"type", "vae"} == unet | text
+    assert unet <= takes(diffusers.UNet2DConditionModel.__init__)
+    assert text <= takes(transformers.CLIPTextConfig.__init__)
+
+
+def test_every_key_of_a_lora_is_an_option_of_pefts_or_says_where_it_lies():
+    section = dict.fromkeys(keys("adapter/lora.json"), 1) | {"target_modules": ["to_q"]}
+    assert lora.config(section, ["to_q"]).r == 1
+    assert keys("adapter/lora.json") - {"type", "parts", "target_modules"} == {"rank", "alpha", "dropout", "use_dora"}
 
 
 def test_the_noise_schedule_names_all_that_the_scheduler_takes():

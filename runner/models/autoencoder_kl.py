@@ -18,7 +18,8 @@ from runner.models.trainable import Moments
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-_KEYS = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "mid_block_add_attention")
+KEYS = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "mid_block_add_attention")
+"""The keys of a `model` section that make the VAE."""
 
 
 class AutoencoderKLFamily:
@@ -40,7 +41,7 @@ class AutoencoderKLFamily:
     def from_recipe(cls, model: dict[str, Any], resolution: int) -> Facts:
         """The facts of a model that a settled `model` section describes, for pictures of this width and height."""
         levels = len(model["block_out_channels"])
-        config = {key: model[key] for key in _KEYS} | {
+        config = {key: model[key] for key in KEYS} | {
             "down_block_types": ["DownEncoderBlock2D"] * levels,
             "up_block_types": ["UpDecoderBlock2D"] * levels,
             "sample_size": resolution,

@@ -17,8 +17,10 @@ from runner.models.words import BOS, EOS, clip_tokenizer
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-_UNET = ("block_out_channels", "layers_per_block", "attention_head_dim", "norm_num_groups")
-_TEXT = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+_BLOCKS = ("down_block_types", "up_block_types")
+UNET_KEYS = ("block_out_channels", "layers_per_block", "attention_head_dim", "norm_num_groups", *_BLOCKS)
+TEXT_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+"""The keys of a `model` section that make the UNet and the text encoder."""
 
 
 class LatentUNet(StableDiffusion):
@@ -54,10 +56,10 @@ class LatentUNet(StableDiffusion):
         facts = Facts(cls.family(), {"vae": vae_config}, parts={"vae": vae})
         channels = vae_config.get("latent_channels", 4)
         width = model["hidden_size"]
-        unet = {key: model[key] for key in (*_UNET, "down_block_types", "up_block_types")}
+        unet = {key: model[key] for key in UNET_KEYS}
         unet |= {"sample_size": resolution // cls.vae_scale_factor(facts), "cross_attention_dim": width}
         unet |= {"in_channels": channels, "out_channels": channels}
-        text = {key: model[key] for key in _TEXT} | {"intermediate_size": 4 * width, "projection_dim": width}
+        text = {key: model[key] for key in TEXT_KEYS} | {"intermediate_size": 4 * width, "projection_dim": width}
         text |= {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": EOS}
         # Latents are not clipped and timesteps are counted from 1, as StableDiffusionPipeline asks of its schedulers.
         noise = {key: value for key, value in scheduler.items() if key != "type"}
