@@ -82,14 +82,22 @@ class LearningFamily(PipelineFamily):
         return output
 
     def cautions(self) -> list[str]:
-        """A VAE that overflows in fp16 computes in fp32, which takes longer and more memory."""
+        """Captions that are cut off; a VAE that overflows in fp16 and computes in fp32, which takes more of all."""
+        found, texts = [], list(self.facts.texts)
+        tokenizer = self.tokenizer(self.TEXT_PARTS[-1])
+        longest = int(tokenizer.model_max_length)
+        cut = sum(len(ids) > longest for ids in tokenizer(texts).input_ids) if texts else 0
+        if cut:
+            found.append(
+                f"{cut:,} of {len(texts):,} captions are longer than the {longest} tokens that are read of them"
+            )
         vae = self._components["vae"]
-        if not self.UPCASTS or vae.dtype is not torch.float16 or not vae.config["force_upcast"]:
-            return []
-        return [
-            "this model's VAE overflows in fp16 and computes in fp32: one that does not, such as "
-            "model.vae: {id: madebyollin/sdxl-vae-fp16-fix}, takes less time and memory"
-        ]
+        if self.UPCASTS and vae.dtype is torch.float16 and vae.config["force_upcast"]:
+            found.append(
+                "this model's VAE overflows in fp16 and computes in fp32: one that does not, such as "
+                "model.vae: {id: madebyollin/sdxl-vae-fp16-fix}, takes less time and memory"
+            )
+        return found
 
     def measure(self, batches: Iterable[Tensor]) -> None:
         """Its configuration says nothing of the pictures."""

@@ -1,5 +1,6 @@
 """The doors through which Stable Diffusion and SDXL learn, against what diffusers' own pipelines compute."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from diffusers import DDPMScheduler, DiffusionPipeline
 
 from runner.models import toys
 from runner.models.fingerprint import fingerprint
-from tests.models.drawing import built, load
+from tests.models.drawing import built, facts_of, load
 
 TEXTS = ["a red flower", "the blue house on a tree, " * 30]
 
@@ -97,3 +98,9 @@ def test_a_vae_that_overflows_in_half_precision_is_told_and_computes_in_full(fol
         with torch.no_grad():
             assert torch.equal(family.encode(pixels).mean, whole.encode(pixels).mean)
         assert family.parts["vae"].dtype is torch.float16
+
+
+def test_captions_that_are_cut_off_are_counted(folder):
+    facts = replace(facts_of(folder), texts=("a red flower", "a red flower, " * 40))
+    assert built(facts).cautions() == ["1 of 2 captions are longer than the 77 tokens that are read of them"]
+    assert built(replace(facts, texts=("a red flower",))).cautions() == []
