@@ -36,6 +36,10 @@ def _lora_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Itera
     from runner.methods.lora import targets_of
 
     adapter, family = values["adapter"], family_class(model.family)
+    if not family.TEXT_PARTS:
+        message = f"a {model.family} model takes no LoRA: remove the adapter, and all of it learns"
+        yield recipe.problem(("adapter", "type"), "adapter", message)
+        return
     can = [family.DENOISER, *family.TEXT_PARTS]
     foreign = [(i, name) for i, name in enumerate(adapter["parts"]) if name not in can]
     for i, name in foreign:

@@ -3,7 +3,7 @@
 import pytest
 
 from runner.cli import main
-from runner.models import toys
+from runner.models import family_class, toys
 
 DATA = "data: {type: builtin, num_images: 8, resolution: 64}"
 TRAINING = "training: {max_train_steps: 4, batch_size: 2}"
@@ -67,3 +67,12 @@ def test_a_resolution_that_the_vae_cannot_halve(planned):
 def test_what_is_open_is_filled(planned):
     code, said = planned("adapter: {type: lora, rank: 6}")
     assert code == 0 and "of which 12,288 learn" in said
+
+
+def test_a_pixel_unet_takes_no_lora(here, capsys):
+    family_class("pixel_unet").toy(here / "model")
+    head = ["version: 1", "name: a", "data: {type: builtin, num_images: 8, resolution: 32}"]
+    lines = [*head, "model: {type: pretrained, id: ./model}", TRAINING, "adapter: {type: lora}"]
+    (here / "a.yaml").write_text("\n".join(lines) + "\n")
+    assert main(["run", "a.yaml", "--dry-run"]) == 1
+    assert "a.yaml:6:17: a pixel_unet model takes no LoRA" in capsys.readouterr().err
