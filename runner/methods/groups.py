@@ -36,8 +36,8 @@ def groups(family: Trainable, training: dict[str, Any]) -> list[Group]:
     found: dict[float, dict[str, nn.Parameter]] = {}
     for name, part in family.parts.items():
         of_text = name in family.TEXT_PARTS and text_rate is not None
-        learning = {f"{name}.{key}": p for key, p in part.named_parameters() if p.requires_grad}
-        part.train(bool(learning))
-        if learning:
-            found.setdefault(text_rate if of_text else rate, {}).update(learning)
+        own = {f"{name}.{key}": p for key, p in part.named_parameters() if p.requires_grad}
+        part.train(bool(own))
+        if own:
+            found.setdefault(text_rate if of_text else rate, {}).update(own)
     return [Group(parameters, rate * factor) for rate, parameters in found.items()]

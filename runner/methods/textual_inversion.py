@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AddedToken
 
 from runner.errors import ModelError
-from runner.methods.groups import Group, groups
+from runner.methods.groups import Group, groups, learning
 from runner.models.trainable import Trainable
 from runner.shown import shown
 
@@ -33,16 +33,20 @@ def attach(family: Trainable, values: dict[str, Any]) -> list[Group]:
     for part in family.parts.values():
         part.requires_grad_(False)
     for name in family.TEXT_PARTS:
-        _add_word(family, name, adapter)
+        rows = _add_word(family, name, adapter)
+        _let_learn(family.parts[name], rows)
+        learned = _learned(family.parts[name])
+        learned.data = learned.data.float()
     return groups(family, {**values["training"], "text_encoder_learning_rate": None})
 
 
 def mark(parts: Mapping[str, nn.Module], values: dict[str, Any]) -> int:
-    """See `Method.mark`; the new rows are not there before the words are."""
-    for part in parts.values():
+    """See `Method.mark`; the first rows stand for the new ones."""
+    for name, part in parts.items():
         part.requires_grad_(False)
-    tables = [part.get_input_embeddings() for name, part in parts.items() if name.startswith("text_encoder")]  # type: ignore[operator]
-    return sum(values["adapter"]["num_vectors"] * table.embedding_dim for table in tables)
+        if name.startswith("text_encoder"):
+            _let_learn(part, list(range(values["adapter"]["num_vectors"])))
+    return learning(parts.values())
 
 
 def save(family: Trainable, values: dict[str, Any], folder: Path) -> None:
@@ -77,8 +81,8 @@ def check_words(tokenizer: Any, adapter: dict[str, Any]) -> list[str]:
     return new
 
 
-def _add_word(family: Trainable, name: str, adapter: dict[str, Any]) -> None:
-    """Gives one text encoder the new word, whose vectors begin as those of the initial words."""
+def _add_word(family: Trainable, name: str, adapter: dict[str, Any]) -> list[int]:
+    """Gives one text encoder the new word, whose vectors begin as those of the initial words; returns their rows."""
     encoder: Any = family.parts[name]
     tokenizer = family.tokenizer(name)
     new = check_words(tokenizer, adapter)
@@ -87,15 +91,18 @@ def _add_word(family: Trainable, name: str, adapter: dict[str, Any]) -> None:
     first = table[begin].clone() if begin else table.float().mean(0, keepdim=True).to(table.dtype)
     # A word in small letters only would not be found in prompts that write it otherwise.
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in new])
-    rows = tokenizer.convert_tokens_to_ids(new)
+    rows: list[int] = tokenizer.convert_tokens_to_ids(new)
     encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     encoder.requires_grad_(False)
     with torch.no_grad():
         for i, row in enumerate(rows):
             encoder.get_input_embeddings().weight[row] = first[i % len(first)]
+    return rows
+
+
+def _let_learn(encoder: nn.Module, rows: list[int]) -> None:
+    """These rows of a text encoder's embeddings learn, and nothing else of it."""
     inject_adapter_in_model(TrainableTokensConfig(token_indices=rows, target_modules=[_TABLE]), encoder)
-    learned = _learned(encoder)
-    learned.data = learned.data.float()
 
 
 def _learned(encoder: Any) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.language import schemas
 from runner.language.problems import Problem, RecipeProblems
@@ -14,6 +14,9 @@ from runner.models.family import Facts
 from runner.settle.adapter import adapter_misfits, settle_adapter
 from runner.settle.given import Given
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _INPAINTING = 9  # input channels of a UNet that is told the mask
 
@@ -34,8 +37,9 @@ def settle_learning(given: Given, model: Facts) -> Facts:
         settle_adapter(values)
         _raise(adapter_misfits(recipe, values, model))
     else:
-        _default_freeze(values, list(family.FROZEN))
-        _raise(_freeze_misfits(recipe, values, model))
+        parts = family.skeletons(model)
+        _settle_freeze(values, family, parts)
+        _raise(_freeze_misfits(recipe, values["freeze"], family, parts))
     _raise(_size_misfits(recipe, values, model))
     if values["model"]["type"] == "pretrained" and "scheduler" in values:
         if family.PIXEL_PARTS:  # latents go beyond [-1, 1], where DDPM would clip them when drawing
@@ -45,14 +49,15 @@ def settle_learning(given: Given, model: Facts) -> Facts:
     return model
 
 
-def _default_freeze(values: dict[str, Any], parts: list[str]) -> None:
-    """Writes `freeze` where it is absent, in its place after `model`: a settled recipe settles to itself."""
-    if "freeze" in values:
-        return
+def _settle_freeze(values: dict[str, Any], family: Any, parts: Mapping[str, nn.Module]) -> None:
+    """Writes `freeze` with what never learns, in its place after `model`: a settled recipe settles to itself."""
+    can_learn = {family.DENOISER, *family.TEXT_PARTS, *family.PIXEL_PARTS}
+    freeze = values.pop("freeze", list(family.FROZEN))
+    freeze = [*freeze, *(name for name in parts if name not in can_learn and name not in freeze)]
     items = list(values.items())
     place = 1 + list(values).index("model")
     values.clear()
-    values.update([*items[:place], ("freeze", parts), *items[place:]])
+    values.update([*items[:place], ("freeze", freeze), *items[place:]])
 
 
 def _unclipped(scheduler: dict[str, Any]) -> dict[str, Any]:
@@ -83,12 +88,12 @@ def _untrainable(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterat
             yield recipe.problem(("model", key), "not-trainable", message)
 
 
-def _freeze_misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+def _freeze_misfits(
+    recipe: Recipe, freeze: list[str], family: Any, parts: Mapping[str, nn.Module]
+) -> Iterator[Problem]:
     """Patterns that match nothing; a VAE that would learn; nothing that learns."""
     from runner.methods.full import frozen
 
-    family, freeze = family_class(model.family), values["freeze"]
-    parts = {name: part for name, part in family.skeletons(model).items() if name != "safety_checker"}
     names = [f"{name}.{key}" for name, part in parts.items() for key, _ in part.named_parameters()]
     for i, pattern in enumerate(freeze):
         if not any(frozen(name, [pattern]) for name in names):

@@ -13,7 +13,6 @@ from torch import Tensor
 from runner.data.cache import Pictures
 from runner.data.embeddings import Embeddings
 from runner.data.latents import Latents
-from runner.data.texts import Texts
 from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
 from runner.progress import Progress
@@ -52,15 +51,14 @@ class Caches:
             **self._where,
         )
 
-    def embeddings(self, texts: Texts | None, others: Iterable[str]) -> Embeddings | None:
+    def embeddings(self, others: Iterable[str]) -> Embeddings | None:
         """What the text encoders make of every caption, and of `others`; None where they read at each step."""
         parts = self._family.TEXT_PARTS
-        if texts is None or not self._training["cache_text_embeddings"] or self._learns(parts):
+        if not parts or not self._training["cache_text_embeddings"] or self._learns(parts):
             return None
-        orders = self._training["cache_variants"]
         return Embeddings.build(
-            [*texts.every(orders), *others],
-            orders=orders,
+            [*self._family.facts.texts, *others],
+            orders=self._training["cache_variants"],
             embed=self._embed,
             fingerprint=self._fingerprint(parts),
             batch_size=_TEXTS,

@@ -75,38 +75,21 @@ def run_training(
     _checkpoint_gradients(family, training)
     learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
     order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
-    work = Work.of(training, len(order))
-    texts = Texts(pictures, values["data"], values["seed"]) if family.TEXT_PARTS else None
     with guarded(values, training_mends(values)):
         caches = Caches(family, values, around.cache_dir, around.progress)
-        batches = Batches(
-            pictures,
-            work=work,
-            data=values["data"],
-            seed=values["seed"],
-            shape=family.shape,
-            noise_offset=training["noise_offset"],
-            label_dropout_rate=training["label_dropout_rate"] if family.facts.classes else None,
-            workers=values["compute"]["dataloader_num_workers"],
-            order=order,
-            texts=texts,
-            latents=caches.latents(pictures),
-            embeddings=caches.embeddings(texts, _other_texts(values)),
-            posterior=bool(family.PIXEL_PARTS),
-            input_perturbation=training["input_perturbation"],
-            prior=_prior(prior, values, caches),
-        )
+        batches = _batches(family, pictures, order, prior, values, caches)
+        steps = batches.work.steps
         idle = Idle(family, idle_parts(family, family.parts, values), device)
-        trainer = Trainer(family, groups, training, around.accelerator, work.steps)
+        trainer = Trainer(family, groups, training, around.accelerator, steps)
         objective = objective_of(values["model"]["type"])
         validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
-        fingerprint = "+".join(data.fingerprint for data in (pictures, prior) if data is not None)
+        data = "+".join(data.fingerprint for data in (pictures, prior) if data is not None)
         keeper = Keeper(
-            training, work, fingerprint, around.folder, around.progress, around.stop, around.grids, idle, validate
+            training, batches.work, data, around.folder, around.progress, around.stop, around.grids, idle, validate
         )
         keeper.resume(trainer)
         idle.rest()
-        with around.progress.bar("Train", work.steps, unit="step", start=trainer.step) as bar, around.stop.deferred():
+        with around.progress.bar("Train", steps, unit="step", start=trainer.step) as bar, around.stop.deferred():
             keeper.bar = bar
             train(trainer, objective, batches, keeper, values["seed"])
     if trainer.ema is not None:
@@ -118,6 +101,38 @@ def run_training(
     family.measure(batch.to(device) for batch in _plain(pictures, values))
 
 
+def _batches(
+    family: Trainable,
+    pictures: Pictures,
+    order: Order,
+    prior: Pictures | None,
+    values: dict[str, Any],
+    caches: Caches,
+) -> Batches:
+    """What the run learns from, with what the frozen parts make of it."""
+    training, data = values["training"], values["data"]
+    before = None
+    if prior is not None:
+        before = Prior(prior, data["prior"]["prompt"], data["prior"]["weight"], caches.latents(prior))
+    return Batches(
+        pictures,
+        work=Work.of(training, len(order)),
+        data=data,
+        seed=values["seed"],
+        shape=family.shape,
+        noise_offset=training["noise_offset"],
+        label_dropout_rate=training["label_dropout_rate"] if family.facts.classes else None,
+        workers=values["compute"]["dataloader_num_workers"],
+        order=order,
+        texts=Texts(pictures, data, values["seed"]) if family.TEXT_PARTS else None,
+        latents=caches.latents(pictures),
+        embeddings=caches.embeddings([before.prompt] if before is not None else []),
+        posterior=bool(family.PIXEL_PARTS),
+        input_perturbation=training["input_perturbation"],
+        prior=before,
+    )
+
+
 def _plain(pictures: Pictures, values: dict[str, Any]) -> Iterator[Tensor]:
     """The middles of pictures spread over the set, uint8 (B, 3, H, W)."""
     views, size = Views(pictures, values["data"]), values["training"]["batch_size"]
@@ -125,18 +140,6 @@ def _plain(pictures: Pictures, values: dict[str, Any]) -> Iterator[Tensor]:
     for start in range(0, len(chosen), size):
         pixels = np.stack([views.plain(i).pixels for i in chosen[start : start + size]])
         yield torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
-
-
-def _other_texts(values: dict[str, Any]) -> list[str]:
-    """What samples are told besides the captions of the data."""
-    return [values["data"]["prior"]["prompt"]] if "prior" in values["data"] else []
-
-
-def _prior(pictures: Pictures | None, values: dict[str, Any], caches: Caches) -> Prior | None:
-    if pictures is None:
-        return None
-    section = values["data"]["prior"]
-    return Prior(pictures, section["prompt"], section["weight"], caches.latents(pictures))
 
 
 def _checkpoint_gradients(family: Trainable, training: dict[str, Any]) -> None:

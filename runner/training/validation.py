@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,24 +22,15 @@ def validation(
     training: dict[str, Any],
 ) -> Callable[[], float] | None:
     """What computes the mean loss of the pictures `indices` with the model as it stands; None without such pictures."""
-    if not len(indices):
-        return None
-    return partial(_loss, family, batches, indices, objective, accelerator, training)
 
+    @torch.no_grad()
+    def loss() -> float:
+        total = torch.zeros((), device=accelerator.device)
+        for batch in batches.validation(indices):
+            moved = batch.to(accelerator.device)
+            with accelerator.autocast():
+                losses = objective(family, moved, training)
+            total += (losses * moved.weight).sum()
+        return float(total.item())
 
-@torch.no_grad()
-def _loss(
-    family: Trainable,
-    batches: Batches,
-    indices: Sequence[int],
-    objective: Objective,
-    accelerator: Accelerator,
-    training: dict[str, Any],
-) -> float:
-    total = torch.zeros((), device=accelerator.device)
-    for batch in batches.validation(indices):
-        moved = batch.to(accelerator.device)
-        with accelerator.autocast():
-            losses = objective(family, moved, training)
-        total += (losses * moved.weight).sum()
-    return float(total.item())
+    return loss if len(indices) else None

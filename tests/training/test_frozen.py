@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from runner.methods import method_of
-from tests.training.finetune import recipe, run, weights
+from runner.models import toys
+from tests.training.finetune import recipe, run, settled, weights
 
 FEW = {"max_train_steps": 3, "ema": {"decay": 0.9}}
 
@@ -112,3 +113,13 @@ def test_an_adapter_leaves_the_model_as_it_was(here, toy, kept, name, adapter):
     assert names == set(learned)
     assert sorted(shapes) == sorted(tuple(parameter.shape) for parameter in learned.values())
     assert not any(parameter.requires_grad for parameter in after.values())
+
+
+@pytest.mark.parametrize("freeze", [None, ["vae"]])
+def test_a_safety_checker_never_learns(here, tmp_path, freeze):
+    toys.stable_diffusion(tmp_path / "checked", safety_checker=2.0)
+    sections = {} if freeze is None else {"freeze": freeze}
+    made = run(recipe(tmp_path / "checked", training={"max_train_steps": 2}, **sections))
+    learned = load_file(made / "checkpoints" / "step-000002" / "parameters.safetensors")
+    assert {name.split(".")[0] for name in learned} == {"unet"} | ({"text_encoder"} if freeze else set())
+    assert settled(made)["freeze"][-1] == "safety_checker"
