@@ -3,10 +3,8 @@
 
 import pytest
 
-from runner.language.load import parse
-from runner.language.problems import RecipeProblems
-from runner.language.recipe import read
 from runner.language.rules import RULES
+from tests.language.saying import found
 
 TRAIN = """version: 1
 name: trial
@@ -21,15 +19,6 @@ name: trial
 model: {type: pretrained, id: ./model}
 sampling: {num_inference_steps: 20}
 """
-
-
-def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
-    """(severity, path, message) of everything that is said."""
-    try:
-        problems = read(parse(text, "trial.yaml"), overrides)[1]
-    except RecipeProblems as error:
-        problems = error.problems
-    return [(p.severity, ".".join(map(str, p.path)), p.message) for p in problems]
 
 
 @pytest.mark.parametrize(

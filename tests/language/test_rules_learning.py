@@ -4,9 +4,7 @@
 import pytest
 
 from runner.language import schemas
-from runner.language.load import parse
-from runner.language.problems import RecipeProblems
-from runner.language.recipe import read
+from tests.language.saying import found
 
 TUNE = """version: 1
 name: trial
@@ -36,15 +34,6 @@ training: {max_train_steps: 1000}
 """
 LORA = "adapter={type: lora}"
 WORD = "adapter={type: textual_inversion, token: <x>}"
-
-
-def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
-    """(severity, path, message) of everything that is said."""
-    try:
-        problems = read(parse(text, "trial.yaml"), overrides)[1]
-    except RecipeProblems as error:
-        problems = error.problems
-    return [(p.severity, ".".join(map(str, p.path)), p.message) for p in problems]
 
 
 PIXEL_CAPTIONS = "nothing reads captions here: a pixel_unet knows no text"

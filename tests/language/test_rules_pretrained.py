@@ -4,8 +4,8 @@
 import pytest
 
 from runner.language.load import parse
-from runner.language.problems import RecipeProblems
 from runner.language.recipe import read, to_yaml
+from tests.language.saying import found
 
 DRAW = """version: 1
 name: trial
@@ -20,15 +20,6 @@ scheduler: {beta_schedule: squaredcos_cap_v2}
 training: {max_train_steps: 1000}
 """
 PICKLE = "is a pickle, which is read only with --allow-pickle on the command line; the same weights as .safetensors need no flag"
-
-
-def found(text: str, overrides: list[str]) -> list[tuple[str, str, str]]:
-    """(severity, path, message) of everything that is said."""
-    try:
-        problems = read(parse(text, "trial.yaml"), overrides)[1]
-    except RecipeProblems as error:
-        problems = error.problems
-    return [(p.severity, ".".join(map(str, p.path)), p.message) for p in problems]
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers import DDPMScheduler
 
 from runner.models import toys
 from runner.models.fingerprint import fingerprint
-from tests.models.drawing import built, facts_of, load
+from tests.models.drawing import built, facts_of
 
 TEXTS = ["a red flower", "the blue house on a tree, " * 30]
 
@@ -19,16 +19,6 @@ def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp(request.param)
     getattr(toys, request.param)(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return built(folder)
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    return load(DiffusionPipeline, folder)
 
 
 @pytest.fixture
