@@ -108,7 +108,8 @@ class Run:
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
             if self.settled.reads_captions:
-                require_captions(Texts(pictures, section, self.values["seed"]).missing(), len(pictures))
+                missing = Texts(pictures, section, self.values["seed"]).missing()
+                require_captions(missing, len(pictures), captioned=self.settled.captioner is not None)
         return pictures
 
     def _told(self, facts: Facts, pictures: Pictures | None) -> Facts:

@@ -75,12 +75,12 @@ def caption(
     kept = Kept(root / f"{_key(facts.fingerprint(), asked['prompt'], asked['max_new_tokens'], str(dtype))}.jsonl")
     place = root / "pictures" / f"{_key(source.fingerprint, background, asked['overwrite'], limit)}.json"
     source.fetch(progress)
-    looked, written = Looked.read(place), 0
+    looked, new = Looked.read(place), set[str]()
     if looked is None or not all(digest is None or digest in kept for digest in looked.digests):
         load = partial(Captioner, facts, asked, device=device, dtype=dtype, progress=progress)
         pen = _Pen(kept, load, stop, asked["batch_size"])
         look = partial(_look, background=background, overwrite=asked["overwrite"], kept=kept)
-        looked, written = _go_through(source, limit, look, pen, progress), pen.written
+        looked, new = _go_through(source, limit, look, pen, progress), pen.written
         looked.write(place)
         del pen
         _free_memory()
@@ -88,6 +88,7 @@ def caption(
         _say_broken(looked, section.get("on_error", "stop"), progress)
     captions = {i: kept[digest] or None for i, digest in enumerate(looked.digests) if digest is not None}
     captioned = Captioned(source, captions)
+    written = sum(text is not None and looked.digests[i] in new for i, text in captions.items())
     _write_metadata(captioned, captions, limit, written, folder, progress)
     return captioned
 
@@ -108,7 +109,7 @@ class _Pen:
         self._kept, self._load, self._stop, self._size = kept, load, stop, size
         self._captioner: Captioner | None = None
         self._batch: dict[str, Image.Image] = {}
-        self.written = 0
+        self.written: set[str] = set()
 
     def take(self, seen: _Seen) -> int:
         """Returns how many pictures are done by it."""
@@ -127,9 +128,9 @@ class _Pen:
             texts = self._captioner(list(self._batch.values()))
             self._kept.add(zip(self._batch, texts, strict=True))
             count = len(self._batch)
+            self.written.update(self._batch)
             self._batch.clear()
-            self.written += count
-        self._stop.check(f"after {self.written:,} captions, which are kept")
+        self._stop.check(f"after {len(self.written):,} captions, which are kept")
         return count
 
 

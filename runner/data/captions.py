@@ -72,11 +72,12 @@ def read_metadata(
     return captions
 
 
-def require_captions(names: Sequence[str], found: int) -> None:
+def require_captions(names: Sequence[str], found: int, *, captioned: bool = False) -> None:
     """No picture is trained on without a text.
 
     Args:
         names: the pictures of the `found` ones that have none.
+        captioned: whether an image-to-text model was asked for them and had no words.
 
     Raises:
         DataError: there are such pictures.
@@ -84,9 +85,12 @@ def require_captions(names: Sequence[str], found: int) -> None:
     if names:
         have = "has" if found == 1 else "have"
         pictures = "picture" if found == 1 else "pictures"
+        mend = "have an image-to-text model write them (data.caption)"
+        if captioned:
+            mend = "ask for them another way (data.caption.prompt) or another model (data.caption.id)"
         raise DataError(
             f"{len(names)} of {found} {pictures} {have} no caption ({_first([shown(n, 100) for n in names])}): "
-            "add the captions, have an image-to-text model write them (data.caption), or give all pictures a text "
+            f"add the captions, {mend}, or give all pictures a text "
             "(data.instance_prompt, or data.caption_templates without {caption})"
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from runner.language.write import to_yaml
 
 _COMMENT = "# Draws with what this run has learned: recipe run {folder}/sample.yaml"
-_FIRST = ("version", "name", "description", "seed", "model", "sampling")
+_KEYS = ("version", "name", "description", "seed", "model", "sampling", "compute")
 _ONLY_IN_TRAINING = ("noise_preview",)
 _BASE = ("type", "id", "revision", "subfolder", "variant", "family", "file", "config", "safety_checker", "vae")
 
@@ -30,7 +30,10 @@ def sample_recipe(values: dict[str, Any], learned: str, folder: str) -> str:
         "model": _model(values, learned),
         "sampling": _sampling(values),
     }
-    return f"{_COMMENT.format(folder=folder)}\n{to_yaml({key: recipe[key] for key in _FIRST}, header=False)}"
+    if "adapter" in values and values["compute"]["dtype"] != "fp32":  # what it was learned beside
+        recipe["compute"] = {"dtype": values["compute"]["dtype"]}
+    text = to_yaml({key: recipe[key] for key in _KEYS if key in recipe}, header=False)
+    return f"{_COMMENT.format(folder=folder)}\n{text}"
 
 
 def _model(values: dict[str, Any], learned: str) -> dict[str, Any]:

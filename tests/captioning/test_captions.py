@@ -157,7 +157,7 @@ def test_a_model_without_words_is_told(captions, monkeypatch):
     found = captions()
     assert {name for name, text in found.items() if text is None} == {"a.png", "c.png", "d.png", "e.png"}
     assert captions.progress.warnings == ["the model had no words for 4 of 4 pictures: a.png, c.png, d.png, e.png"]
-    assert captions.progress.lines[-1].startswith("0 pictures captioned (4 now), 1 had a caption")
+    assert captions.progress.lines[-1].startswith("0 pictures captioned (0 now), 1 had a caption")
 
 
 def test_the_fingerprint_follows_from_the_captions(captions, data):

@@ -24,3 +24,8 @@ def test_a_single_picture_and_names_that_are_no_text():
 
 def test_all_have_captions():
     require_captions([], 500)
+
+
+def test_where_a_model_had_no_words_another_is_the_mend():
+    with pytest.raises(DataError, match=r"1 of 8 pictures have no caption \(a\.png\): .*data\.caption\.id"):
+        require_captions(["a.png"], 8, captioned=True)

@@ -12,6 +12,7 @@ BASE = {
     "data": {"type": "folder", "instance_prompt": "a photo of sks rose", "caption_templates": None, "trigger": None},
     "model": {"type": "pretrained", "id": "/models/sd", "revision": None, "family": "stable_diffusion", "loras": []},
     "training": {"validation_prompts": None},
+    "compute": {"dtype": "fp32"},
 }
 SAMPLING = {"prompts": ["a rose"], "num_images": 2, "seed": 3, "seeds": None, "noise_preview": [1, 2]}
 
@@ -55,3 +56,9 @@ def test_a_schedule_that_the_base_does_not_know_goes_with_the_adapter():
     found = made("model/l.safetensors", adapter={"type": "lora"}, scheduler=scheduler, sampling=SAMPLING)
     assert found["sampling"]["scheduler"] == scheduler
     assert "scheduler" not in made(scheduler=scheduler, sampling=SAMPLING)["sampling"]
+
+
+def test_an_adapter_is_drawn_in_the_number_format_of_its_base():
+    half = {"compute": {"dtype": "bf16"}, "sampling": SAMPLING}
+    assert made("model/l.safetensors", adapter={"type": "lora"}, **half)["compute"] == {"dtype": "bf16"}
+    assert "compute" not in made(**half) and "compute" not in made(sampling=SAMPLING)
