@@ -34,8 +34,8 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """The first error, or else the last line that says something."""
-        lines = [line.strip() for line in self.text.splitlines() if line.strip(" ^|0123456789")]
-        errors = [line for line in lines if line.startswith("recipe: ") or " error" in line]
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        errors = [line for line in lines if re.match(r"recipe: |\S+:\d+:\d+: ", line)]
         return next(iter(errors or lines[::-1]), "")
 
 
