@@ -12,6 +12,7 @@ from typing import Any
 from runner import __version__
 from runner.errors import RecipeError
 from runner.language.problems import Format, RecipeProblems, render
+from runner.secrets import redact
 from runner.shown import shown
 
 EXIT_CODES = """exit codes:
@@ -163,10 +164,11 @@ def _print_problems(error: RecipeProblems, format: Format) -> None:
 
 
 def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
+    message = redact(message)
     if arguments.debug:
         import traceback
 
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
     if getattr(arguments, "format", "text") == "json":
         print(json.dumps({"event": "error", "text": message, "exit_code": code}))
     else:

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from runner.secrets import redact
+
 _HIDDEN = {
     "Cc",
     "Cf",
@@ -15,11 +17,11 @@ _JOINERS = {"\u200d"}  # holds emoji together; harmless
 
 
 def shown(text: object, limit: int = 200) -> str:
-    """`text` as one printable line: control and direction characters escaped, long text cut in the middle.
+    """`text` as one printable line: secrets hidden, control and direction characters escaped, long text cut.
 
     Rich markup is not touched here: the display prints strings as plain text.
     """
-    line = "".join(_escaped(c) for c in str(text))
+    line = "".join(_escaped(c) for c in redact(str(text)))
     if len(line) <= limit:
         return line
     half = (limit - 1) // 2

@@ -4,6 +4,8 @@ import os
 from contextlib import suppress
 from typing import TextIO
 
+from runner.secrets import redact
+
 
 class View:
     """What a person or a program reads: a dead one (closed pipe, lost terminal) swallows the rest."""
@@ -16,7 +18,7 @@ class View:
     def write(self, text: str) -> int:
         if self._stream is not None:
             try:
-                self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+                self._stream.write(redact(text).encode(self.encoding, "backslashreplace").decode(self.encoding))
             except (OSError, ValueError):
                 self._die()
         return len(text)

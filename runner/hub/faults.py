@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from runner.errors import DataError, EnvironmentFault, ModelError, RecipeError, causes
 from runner.shown import shown
-
-_TOKEN = re.compile(r"hf_[A-Za-z0-9_-]{4,}")
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,8 @@ class Asked:
 
 
 def said(text: object) -> str:
-    """Text that came from the hub or its libraries, as one printable line without the hub's tokens."""
-    return shown(_TOKEN.sub("hf_***", str(text).strip().split("\n")[0]))
+    """Text that came from the hub or its libraries, as one printable line."""
+    return shown(str(text).strip().split("\n")[0])
 
 
 @contextmanager

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from runner.errors import RecipeError
+from runner.secrets import masked, redact
 from runner.shown import shown
 
 Severity = Literal["error", "warning"]
 Format = Literal["text", "json", "github"]
 
 COMMAND_LINE = "command line"  # the `file` of problems whose place is an override
-REFUSALS = {"foreign-tag", "refused"}  # rules of what is unsafe, not just wrong
+REFUSALS = {"foreign-tag", "refused", "secret"}  # rules of what is unsafe, not just wrong
 MOST_SHOWN = 50
 WINDOW = 100  # columns of a source line that are shown
 _TAB = "    "
@@ -59,11 +60,11 @@ class RecipeProblems(RecipeError):
 
 def render(problems: Iterable[Problem], format: Format = "text") -> str:
     """The problems as text for people, as a JSON list, or as GitHub workflow annotations; '' for no problems."""
-    listed = list(problems)
+    listed = [replace(p, source=masked(p.source)) for p in problems]
     if format == "json":
-        return json.dumps([_as_json(p) for p in listed], indent=2)
+        return redact(json.dumps([_as_json(p) for p in listed], indent=2))
     if format == "github":
-        return "\n".join(_as_annotation(p) for p in listed)
+        return redact("\n".join(_as_annotation(p) for p in listed))
     blocks = [_as_text(p) for p in listed[:MOST_SHOWN]]
     if len(listed) > MOST_SHOWN:
         blocks.append(f"… and {len(listed) - MOST_SHOWN} more problems")

@@ -20,6 +20,7 @@ from runner.language import (
     rules_sampler,
     rules_sampling,
     rules_schedule,
+    rules_secrets,
     rules_sections,
     rules_training,
 )
@@ -31,6 +32,7 @@ from runner.language.view import Broken, Rule, View, steps
 RULES: list[Rule] = [
     *rules_sections.RULES,
     *rules_files.RULES,
+    *rules_secrets.RULES,
     *rules_model.RULES,
     *rules_schedule.RULES,
     *rules_training.RULES,

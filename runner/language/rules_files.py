@@ -11,7 +11,6 @@ from runner.shown import shown
 _URL = re.compile(r"^([a-z][a-z0-9+.-]+://|data:|git\+)", re.IGNORECASE)
 _PICKLES = (".ckpt", ".pt", ".bin", ".pth")
 _SINGLE = (".safetensors", *_PICKLES)
-_SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}")
 
 
 def _models(view: View) -> list[str]:
@@ -63,18 +62,6 @@ def files_stay_inside(view: View) -> Iterator[Told]:
         if isinstance(value, str) and (".." in _parts(value) or value.startswith(("/", "~", "\\")) or ":" in value):
             yield Told(
                 path, f"{_name(path)}: '{shown(value, 60)}' is refused: it lies outside the repository or folder"
-            )
-
-
-@rule("refused")
-def tokens_are_words(view: View) -> Iterator[Told]:
-    for entry in [*view.entries("model.embeddings"), "adapter"]:
-        token = view.get(f"{entry}.token")
-        if isinstance(token, str) and _SECRET.fullmatch(token):
-            yield Told(
-                f"{entry}.token",
-                f"{_name(entry)}.token is the word that calls the embedding in prompts; recipes hold no secrets: "
-                "'hf auth login' keeps the hub's token",
             )
 
 
@@ -163,7 +150,6 @@ RULES: list[Rule] = [
     ids_are_no_urls,
     hub_ids_stay_on_the_hub,
     files_stay_inside,
-    tokens_are_words,
     ids_are_not_blank,
     a_single_file_has_no_folders,
     a_file_lies_in_a_folder,

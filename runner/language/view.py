@@ -79,6 +79,13 @@ class View:
         value = self.get(path)
         return [f"{path}.{i}" for i in range(len(value))] if isinstance(value, list) else []
 
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text that was written and has no problem itself, with its path."""
+        if self._document.root is not None:
+            for path, node in self._document.root.walk():
+                if isinstance(node.value, str) and path not in self._broken:
+                    yield ".".join(map(str, path)), node.value
+
     def written(self, path: str) -> bool:
         """Whether the user wrote this key, rather than leaving it at its default."""
         return self._document.node(steps(path)) is not None

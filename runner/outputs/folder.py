@@ -13,6 +13,7 @@ from runner.errors import DataError, EnvironmentFault, Refused, UsageError
 from runner.outputs import lock, log
 from runner.outputs.files import faults, sync_folder, write_bytes
 from runner.outputs.record import Record
+from runner.secrets import redact
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ class RunFolder:
         return path
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a whole UTF-8 file or none, with the line ends as given."""
-        return self.write_bytes(name, text.encode("utf-8"))
+        """Write a whole UTF-8 file or none, with the line ends as given, without secrets."""
+        return self.write_bytes(name, redact(text).encode("utf-8"))
 
     def write_json(self, name: str, value: object) -> Path:
         """Write a whole JSON file or none."""

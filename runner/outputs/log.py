@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.outputs.files import faults, write_bytes
+from runner.secrets import redact
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
@@ -56,7 +57,7 @@ def plain(value: object) -> object:
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(plain(entry), ensure_ascii=False).encode() + b"\n"
+    return redact(json.dumps(plain(entry), ensure_ascii=False)).encode() + b"\n"
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from runner.outputs.files import faults, write_bytes
+from runner.secrets import redact
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,14 +24,15 @@ _SOFTWARE = "recipe"
 
 
 def encode(image: "Image", chunks: Mapping[str, str]) -> bytes:
-    """`image` as a PNG file with a text chunk for each of `chunks`, and one that names the software.
+    """`image` as a PNG file with a text chunk for each of `chunks`, without secrets, and one that names the software.
 
     Plain ASCII becomes tEXt, which every reader knows; other text iTXt, which is UTF-8.
     """
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    for key, text in {**chunks, "software": _SOFTWARE}.items():
+    for key, given in {**chunks, "software": _SOFTWARE}.items():
+        text = redact(given)
         if text.isascii():
             info.add_text(key, text)
         else:

@@ -25,6 +25,7 @@ REFUSED = {
     "python_tag",
     "secret_as_token",
     "secret_as_word",
+    "secret_in_prompt",
     "url_as_id",
     "urls_as_ids",
 }

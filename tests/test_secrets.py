@@ -1,0 +1,71 @@
+"""What is hidden of a text, and what is left as it is."""
+
+import io
+
+import pytest
+
+from runner.language.problems import RecipeProblems, render
+from runner.language.recipe import read
+from runner.secrets import holds_token, masked, redact
+from runner.shown import shown
+from runner.view import View
+
+TOKEN = "hf_aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "k3y.with(marks)")
+    monkeypatch.setenv("A_SECRET", "k3y.with(marks)+more")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "postgres")
+    monkeypatch.setenv("SHORT_TOKEN", "abc12")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"401 for {TOKEN}: no", "401 for hf_***: no"),
+        ("k3y.with(marks)", "***"),
+        ("a k3y.with(marks)+more b", "a *** b"),
+        ("/home/postgres/abc12", "/home/postgres/abc12"),
+    ],
+)
+def test_secrets_are_hidden(text, left):
+    assert redact(text) == left
+    assert len(masked(text)) == len(text)
+    assert shown(text) == left
+
+
+def test_a_text_that_is_cut_shows_no_half_of_a_token():
+    for before in range(60, 110):
+        assert "JkLm" not in shown(before * "x" + TOKEN + 200 * "y")
+
+
+def test_only_the_hubs_tokens_are_a_recipes_fault():
+    assert holds_token(f"by {TOKEN}")
+    assert not holds_token("k3y.with(marks)")
+
+
+def test_a_stream_hides_them():
+    stream = io.StringIO()
+    View(stream).write(f"Bearer {TOKEN}\n")
+    assert stream.getvalue() == "Bearer hf_***\n"
+
+
+@pytest.mark.parametrize("format", ["text", "json", "github"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"version: 1\nname: x\nsampling: {{prompts: [{90 * 'x'} {TOKEN}]}}",
+        f"version: 1\nname: {TOKEN}",
+        f"version: 1\nname: x\n{TOKEN}: 1",
+        f"version: 1\nname: [x  # {TOKEN}",
+        f"version: 1\nname: x\nmodel: {{type: pretrained, id: {TOKEN}, family: {TOKEN}}}",
+    ],
+)
+def test_no_problem_shows_a_token(tmp_path, text, format):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(RecipeProblems) as caught:
+        read(tmp_path / "r.yaml")
+    said = render(caught.value.problems, format)
+    assert not any(TOKEN[i : i + 6] in said for i in range(3, len(TOKEN) - 6)), said
