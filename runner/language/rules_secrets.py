@@ -14,10 +14,8 @@ def recipes_hold_no_tokens(view: View) -> Iterator[Told]:
     for path, text in view.texts():
         if holds_token(text):
             what = "is the word that calls the embedding in prompts" if path.endswith(".token") else "holds a token"
-            yield Told(
-                path,
-                f"{dotted(steps(path))} {what}; recipes hold no secrets: take it out, 'hf auth login' keeps the hub's token",
-            )
+            mend = "recipes hold no secrets: take it out, 'hf auth login' keeps the hub's token"
+            yield Told(path, f"{dotted(steps(path))} {what}; {mend}")
 
 
 RULES: list[Rule] = [recipes_hold_no_tokens]
