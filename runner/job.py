@@ -50,8 +50,11 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
     from runner.plan import plan, render, shortage
     from runner.settle import settle
+    from runner.settle.apart import require_apart
 
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
+    if "data" in settled.values:
+        require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
     planned = plan(settled)
     if (short := shortage(planned, settled.values)) is not None:
         progress.warn(short)

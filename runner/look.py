@@ -15,6 +15,7 @@ from runner.outputs.files import faults
 from runner.places import cache_root
 from runner.progress import Progress
 from runner.settle import open_data
+from runner.settle.apart import require_apart
 
 _WHOLE = {"background": "#ffffff", "max_images": None, "on_error": "stop"}  # for a source without these keys
 
@@ -25,16 +26,19 @@ def look(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
     Broken pictures are listed rather than stopping it.
 
     Raises:
+        RecipeProblems: what is written would be read as data.
         DataError, ModelError (hub ids), EnvironmentFault, Refused.
     """
     values = copy.deepcopy(recipe.values)
     source = open_data(recipe, values, offline=arguments.offline)
     if arguments.export is not None:
+        require_apart(recipe, values["data"], Path(arguments.export), "--export")
         data = {**_WHOLE, **values["data"]}
         options = {key: data[key] for key in ("background", "max_images", "on_error")}
         count = export(source, Path(arguments.export), progress, **options)
         progress.result(f"{count} pictures in {arguments.export}")
         return
+    require_apart(recipe, values["data"], Path(arguments.output_dir) / values["name"])
     section = {**values["data"], "on_error": "skip"}
     pictures = prepare(source, section=section, cache_dir=cache_root(arguments.cache_dir), progress=progress)
     buckets = section.get("aspect_ratio_buckets")

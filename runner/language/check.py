@@ -72,9 +72,10 @@ def _newer(data: Any) -> Finding | None:
     """A recipe of a later version of the language: nothing else can be said about it."""
     version = data.get("version")
     known = schemas.root().schema["properties"]["version"]["enum"][-1]
-    if isinstance(version, int) and not isinstance(version, bool) and version > known:
+    if isinstance(version, int | float) and not isinstance(version, bool) and known < version < math.inf:
         message = (
-            f"the recipe is written in version {version} of the language; this program knows version {known}: update it"
+            f"the recipe is written in version {version:g} of the language; "
+            f"this program knows version {known}: update it"
         )
         return Finding(("version",), "version", message)
     return None

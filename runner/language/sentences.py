@@ -50,7 +50,7 @@ def sentence(document: Document, data: Any, path: Steps, error: ValidationError)
     if keyword in _LENGTHS:
         message = _length(dotted(path), keyword, error.validator_value, len(value))
     elif keyword == "enum":
-        message = _enum(dotted(path), schema, value)
+        message = _enum(dotted(path), schema, value, got(node))
     elif keyword in ("minimum", "maximum"):
         message = f"{dotted(path)} must be {wanted(schema, exact=keyword == 'maximum')} (got {got(node)})"
     elif keyword == "pattern":
@@ -122,7 +122,7 @@ def _length(name: str, keyword: str, limit: Any, length: int) -> str:
     return f"{name} must have {bound} {limit} {units} (has {length})"
 
 
-def _enum(name: str, schema: dict[str, Any], value: Any) -> str:
+def _enum(name: str, schema: dict[str, Any], value: Any, written: str) -> str:
     choices = [str(c) for c in schema["enum"]]
     if (elsewhere := schema.get("x-elsewhere", {}).get(str(value))) is not None:
         return f"{name} cannot be '{shown(value, 60)}': {elsewhere}"
@@ -136,4 +136,4 @@ def _enum(name: str, schema: dict[str, Any], value: Any) -> str:
         return f"{name} cannot be '{shown(value, 60)}': did you mean '{words}'?"
     options = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     mend = f"did you mean '{words}'?" if guess else str(schema.get("x-mend", ""))
-    return f"{name} must be {options} (got '{shown(value, 60)}')" + _then(mend)
+    return f"{name} must be {options} (got {written})" + _then(mend)

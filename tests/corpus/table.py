@@ -119,6 +119,16 @@ def validate(content: str | bytes | dict) -> Outcome:
     return recipe("validate", write(content))
 
 
+def told(row: str, what: str, content: str | bytes | dict, says: str, *, exits: int = 1) -> None:
+    """Enters a text with what `recipe validate` must say of it."""
+
+    @case(row, what, exits=exits, says=says)
+    def _(folder: Path) -> Outcome:
+        outcome = validate(content)
+        assert not re.search("[\x00\x1b\x9b\u2028\u202e]", outcome.text)  # the terminal's state is not touched
+        return outcome
+
+
 def run(content: str | bytes | dict, *arguments: object) -> Outcome:
     """What `recipe run` makes of a text."""
     return recipe("run", write(content), *arguments)
