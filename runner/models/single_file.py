@@ -71,12 +71,15 @@ class Checkpoint(Files):
         return self._config.start(name, count)
 
 
-def open_checkpoint(files: Files, name: str, config: Files | None, *, offline: bool, allow_pickle: bool) -> Checkpoint:
+def open_checkpoint(
+    files: Files, name: str, config: Files | None, *, revision: str | None = None, offline: bool, allow_pickle: bool
+) -> Checkpoint:
     """The files of a model whose weights lie in one checkpoint.
 
     Args:
         files, name: the checkpoint.
         config: a diffusers folder or repository that describes it; None for diffusers' own choice on the hub.
+        revision: of that choice.
 
     Raises:
         ModelError: it is damaged, or no checkpoint of a family that can be drawn.
@@ -89,7 +92,7 @@ def open_checkpoint(files: Files, name: str, config: Files | None, *, offline: b
     shapes = shapes_of(files, name, allow_pickle)
     _check_known(shapes, title)
     if config is None:
-        config = _default_config(shapes, title, offline=offline)
+        config = _default_config(shapes, title, revision, offline=offline)
     return Checkpoint(Part("", files, "", (name,)), shapes, config)
 
 
@@ -134,7 +137,7 @@ def _check_known(shapes: Mapping[str, Any], title: str) -> None:
         )
 
 
-def _default_config(shapes: Mapping[str, Any], title: str, *, offline: bool) -> Files:
+def _default_config(shapes: Mapping[str, Any], title: str, revision: str | None, *, offline: bool) -> Files:
     """The repository that diffusers reads the configuration of such a checkpoint from."""
     try:
         found = known.infer_diffusers_model_type(shapes)
@@ -144,7 +147,7 @@ def _default_config(shapes: Mapping[str, Any], title: str, *, offline: bool) -> 
         raise ModelError(f"{title} is a checkpoint of type {found}: write model.config, or choose another model")
     id = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[found]["pretrained_model_name_or_path"]
     try:
-        return open_files(id, base=Path("/nowhere"), key="model.config", offline=offline)
+        return open_files(id, base=Path("/nowhere"), key="model.config", revision=revision, offline=offline)
     except EnvironmentFault as error:
         raise EnvironmentFault(
             f"{title} holds no configuration, and {id}, which describes it, cannot be read: "

@@ -10,7 +10,10 @@ from runner.language.write import to_yaml
 _COMMENT = "# Draws with what this run has learned: recipe run {folder}/sample.yaml"
 _KEYS = ("version", "name", "description", "seed", "model", "sampling", "compute")
 _ONLY_IN_TRAINING = ("noise_preview",)
-_BASE = ("type", "id", "revision", "subfolder", "variant", "family", "file", "config", "safety_checker", "vae")
+_BASE = (
+    *("type", "id", "revision", "subfolder", "variant", "family", "file", "config", "config_revision"),
+    *("safety_checker", "vae"),
+)
 
 
 def sample_recipe(values: dict[str, Any], learned: str, folder: str) -> str:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.data.source import Source
+from runner.language.as_given import comments, put
+from runner.language.document import Steps
 from runner.language.problems import RecipeProblems
 from runner.language.recipe import Recipe
+from runner.language.write import to_yaml
 from runner.models import family_class
 from runner.models.family import Facts
 from runner.settle import machine
@@ -34,7 +37,7 @@ class Settled:
 
     Attributes:
         values: every key; no `auto`, absolute paths, pinned revisions. Running them again gives the same result.
-        portable: the same with paths as the recipe gives them, for what leaves this machine.
+        written: the paths that the recipe gives otherwise, as it gives them.
         source: the data, listed but not read; None without data.
         model: what is known of the model; None without a model.
         refiner: what is known of the model that ends the denoising, if there is one.
@@ -42,11 +45,24 @@ class Settled:
     """
 
     values: dict[str, Any]
-    portable: dict[str, Any]
+    written: dict[Steps, str]
     source: Source | None
     model: Facts | None
     refiner: Facts | None = None
     captioner: CaptionFacts | None = None
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """The values with paths as the recipe gives them, for what leaves this machine."""
+        portable = copy.deepcopy(self.values)
+        for path, text in self.written.items():
+            put(portable, path, text)
+        return portable
+
+    @property
+    def text(self) -> str:
+        """The recipe of `values`, whose comments keep what leaves this machine."""
+        return comments(self.written) + to_yaml(self.values, header=True)
 
     @property
     def reads_captions(self) -> bool:
@@ -90,7 +106,7 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
             _raise(misfits(recipe, values["sampling"], model))
     else:
         values["compute"] |= machine.settle_captioning(values["compute"])
-    return Settled(values, given.portable(), source, model, refiner, captioner)
+    return Settled(values, given.written, source, model, refiner, captioner)
 
 
 def _captioner(given: Given) -> CaptionFacts:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 from runner.data.source import Source
 from runner.errors import DataError
 from runner.hub.ids import as_path
+from runner.language import as_given
+from runner.language.as_given import at, put
 from runner.language.document import Steps, dotted
 from runner.language.recipe import Recipe
 from runner.models.files import Files, open_files
@@ -24,35 +25,40 @@ class Given:
         values: the recipe's values, settled in place.
         offline: never ask the hub.
         allow_pickle: weights may come from pickles.
+
+    Attributes:
+        written: paths as the recipe gives them, by their places in it.
     """
 
     def __init__(self, recipe: Recipe, values: dict[str, Any], *, offline: bool, allow_pickle: bool) -> None:
         self.recipe, self.values = recipe, values
         self.offline, self.allow_pickle = offline, allow_pickle
-        self._written: list[tuple[Steps, Any]] = []
+        self.written = as_given.read(recipe.document, values)
 
     def data(self) -> Source:
         """The source of the `data` section."""
-        self._written += places(self.values["data"])
-        return open_data(self.recipe, self.values, offline=self.offline)
+        written = dict(places(self.values["data"]))
+        source = open_data(self.recipe, self.values, offline=self.offline)
+        self.written |= {path: text for path, text in written.items() if text != at(self.values, path)}
+        return source
 
     def files(self, path: Steps, key: str = "id") -> Files:
-        """The files that `key` of the section at `path` names; an id's revision and subfolder stand beside it."""
-        section = _at(self.values, path)
-        beside = section if key == "id" else {}
+        """The files that `key` of the section at `path` names; beside it stand their revision, and an id's subfolder."""
+        section = at(self.values, path)
+        revision = "revision" if key == "id" else f"{key}_revision"
         files = open_files(
             section[key],
             base=self.recipe.folder_of((*path, key)),
             key=dotted((*path, key)),
-            revision=beside.get("revision"),
-            subfolder=beside.get("subfolder"),
+            revision=section.get(revision),
+            subfolder=section.get("subfolder") if key == "id" else None,
             offline=self.offline,
         )
-        if files.revision is not None and "revision" in beside:
-            section["revision"] = files.revision
+        if files.revision is not None:
+            section[revision] = files.revision
         local = as_path(section[key], self.recipe.folder_of((*path, key)))
         if local is not None:
-            self._replace((*path, key), str(local))
+            self._make_absolute((*path, key), str(local))
         return files
 
     def find(self, path: Steps) -> Path:
@@ -61,9 +67,9 @@ class Given:
         Raises:
             DataError: there is none.
         """
-        written = _at(self.values, path)
+        written = at(self.values, path)
         try:
-            found = (self.recipe.folder_of(path) / Path(written).expanduser()).resolve()
+            found = self.recipe.folder_of(path) / Path(written).expanduser()
             there = found.is_file()
         except (OSError, RuntimeError):  # a name that is too long, a circle of links, a ~user that is nobody
             found, there = Path(written), False
@@ -77,21 +83,10 @@ class Given:
         Raises:
             DataError: there is no such file.
         """
-        self._replace(path, str(self.find(path)))
+        self._make_absolute(path, str(self.find(path)))
 
-    def portable(self) -> dict[str, Any]:
-        """The values with every path as the recipe gives it."""
-        portable = copy.deepcopy(self.values)
-        for path, written in self._written:
-            _at(portable, path[:-1])[path[-1]] = written
-        return portable
-
-    def _replace(self, path: Steps, value: Any) -> None:
-        self._written.append((path, _at(self.values, path)))
-        _at(self.values, path[:-1])[path[-1]] = value
-
-
-def _at(values: Any, path: Steps) -> Any:
-    for step in path:
-        values = values[step]
-    return values
+    def _make_absolute(self, path: Steps, place: str) -> None:
+        written = at(self.values, path)
+        put(self.values, path, place)
+        if written != place:
+            self.written[path] = written

@@ -45,9 +45,10 @@ def _model_files(given: Given) -> Files:
     if name is None:
         return files
     config = given.files(("model",), key="config") if section["config"] is not None else None
-    options = {"offline": given.offline, "allow_pickle": given.allow_pickle}
+    options = {"revision": section["config_revision"], "offline": given.offline, "allow_pickle": given.allow_pickle}
     checkpoint = open_checkpoint(files, name, config, **options)
     section["config"] = section["config"] or checkpoint.origin
+    section["config_revision"] = checkpoint.revision
     return checkpoint
 
 

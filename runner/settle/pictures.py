@@ -20,10 +20,10 @@ def open_data(recipe: Recipe, values: dict[str, Any], *, offline: bool) -> Sourc
         for key in _PATHS:
             if section.get(key) is not None:
                 section[key] = _absolute(recipe, (*place, key), section[key])
-        if section.get("revision", "") is None and not Path(section["id"]).is_absolute():
+        if "revision" in section and not Path(section["id"]).is_absolute():
             from runner.data.repository import commit
 
-            section["revision"] = commit(section["id"], None, offline=offline)
+            section["revision"] = commit(section["id"], section["revision"], offline=offline)
     return open_source(values["data"], offline=offline)
 
 

@@ -47,7 +47,7 @@ def toy_pretrained(recipe: Recipe, small: dict[str, Any], scratch: Path) -> None
     if problems:
         raise RecipeProblems(problems)
     _toy_model(scratch / "model", family, model, for_inpainting=_for_inpainting(files, family))
-    model |= {"id": str(scratch / "model"), "family": family, "file": None, "config": None}
+    model |= {"id": str(scratch / "model"), "family": family, "file": None, "config": None, "config_revision": None}
     model |= {"revision": None, "subfolder": None, "variant": None}
     _toy_extras(model, family, scratch)
 
