@@ -1,7 +1,8 @@
-"""Checkpoints: written whole or not at all, verified when read.
+"""Checkpoints: written whole or not at all, verified when written and when read.
 
 A checkpoint is a folder `step-000500` of safetensors and JSON files and a `manifest.json` with the sha256 of each,
-written last. It is made under a temporary name, synced to the disk and renamed; only then are older ones removed.
+written last. It is made under a temporary name, synced to the disk, renamed and read back; only then are older ones
+removed. Their order is that of steps; clocks play no part.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from runner.errors import CheckpointError, EnvironmentFault
+from runner.outputs.files import sync_folder
 from runner.shown import shown
 from runner.training.state import Tensors
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
+FORMAT = 1  # of what state.json and the tensors' files hold
 
 
 @dataclass(frozen=True)
@@ -34,76 +37,120 @@ class Checkpoint:
     values: dict[str, Any]
 
 
+class _Damaged(CheckpointError):
+    """A checkpoint that is not what was written: an older one may do."""
+
+
 def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
-    """Writes a checkpoint into `folder` and then removes all but the newest `limit`.
+    """Writes a checkpoint into `folder`, whose parent is there, and then removes all but the newest `limit`.
 
     Raises:
-        EnvironmentFault: the disk is full or cannot be written; what was there before is untouched.
+        EnvironmentFault: the disk is full, cannot be written, or does not give back what was written; older
+            checkpoints are untouched.
     """
     final = folder / f"step-{checkpoint.step:06d}"
     draft = folder / f".tmp-{final.name}"
     try:
+        folder.mkdir(exist_ok=True)
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        for name, tensors in checkpoint.tensors.items():
-            contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-            save_file(contiguous, draft / f"{name}.safetensors")
-        (draft / STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.values}), "utf-8")
-        manifest = {path.name: _sha256(path) for path in sorted(draft.iterdir())}
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2), "utf-8")
-        for path in (*draft.iterdir(), draft):
-            _sync(path)
+        draft.mkdir()
+        _fill(draft, checkpoint)
         if final.exists():  # a damaged one of the same step
             shutil.rmtree(final)
         draft.rename(final)
-        _sync(folder)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk by its own class
+        sync_folder(folder)
+        _verify(final)
+    except (OSError, SafetensorError, _Damaged) as error:  # safetensors reports a full disk by its own class
         shutil.rmtree(draft, ignore_errors=True)
         raise EnvironmentFault(
             f"the checkpoint of step {checkpoint.step} could not be written to {shown(folder)} ({shown(error)}): "
             "make room or mend the folder, then run the same command again to go on"
         ) from None
     if limit is not None:
-        _prune(folder, limit)
+        for path in _by_step(folder)[:-limit]:
+            shutil.rmtree(path, ignore_errors=True)
     return final
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and a sentence for each newer one that is damaged."""
+    """The newest whole checkpoint, and a sentence for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: one that is whole is of another version of recipe.
+    """
     damaged: list[str] = []
-    for path in sorted(folder.glob("step-*"), key=_step, reverse=True):
+    for path in reversed(_by_step(folder)):
         try:
             return load(path), damaged
-        except CheckpointError as error:
+        except _Damaged as error:
             damaged.append(str(error))
     return None, damaged
+
+
+def reached(folder: Path) -> int:
+    """The step of the newest checkpoint, whole or not; 0 where there is none."""
+    return max(map(_step, _by_step(folder)), default=0)
 
 
 def load(path: Path) -> Checkpoint:
     """Reads a checkpoint after its every file was compared with the manifest.
 
     Raises:
-        CheckpointError: a file is missing, surplus or differs.
+        CheckpointError: a file is missing, surplus or differs; or the checkpoint is of another version of recipe.
+    """
+    try:
+        _verify(path)
+        values = json.loads((path / STATE).read_text("utf-8"))
+        format = values.pop("format", None)
+        if format == FORMAT:
+            tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+            return Checkpoint(values.pop("step"), tensors, values)
+    except (OSError, ValueError, AttributeError, KeyError, SafetensorError) as error:
+        raise _Damaged(f"the checkpoint {shown(path)} is damaged: it cannot be read ({shown(error)})") from None
+    if isinstance(format, int) and format > FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {shown(path)} was written by a newer recipe: update recipe, or start anew with --fresh"
+        )
+    raise CheckpointError(
+        f"the checkpoint {shown(path)} was written by an older recipe, whose form is not read: start anew with --fresh"
+    )
+
+
+def _fill(draft: Path, checkpoint: Checkpoint) -> None:
+    """Writes the files, the manifest last, and sees them on the disk."""
+    for name, tensors in checkpoint.tensors.items():
+        contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        save_file(contiguous, draft / f"{name}.safetensors")
+    state = {"format": FORMAT, "step": checkpoint.step, **checkpoint.values}
+    (draft / STATE).write_text(json.dumps(state), "utf-8")
+    manifest = {path.name: _sha256(path) for path in sorted(draft.iterdir())}
+    (draft / MANIFEST).write_text(json.dumps(manifest, indent=2), "utf-8")
+    for path in draft.iterdir():
+        _sync(path)
+    sync_folder(draft)
+
+
+def _verify(path: Path) -> None:
+    """Compares every file with the manifest.
+
+    Raises:
+        CheckpointError: they are not those that were written.
     """
     where = shown(path)
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         present = {file.name for file in path.iterdir()} - {MANIFEST}
     except (OSError, ValueError):
-        raise CheckpointError(f"the checkpoint {where} is damaged: its {MANIFEST} cannot be read") from None
+        raise _Damaged(f"the checkpoint {where} is damaged: its {MANIFEST} cannot be read") from None
     if not isinstance(manifest, dict) or present != manifest.keys():
-        raise CheckpointError(f"the checkpoint {where} is damaged: its files are not those of its {MANIFEST}")
+        raise _Damaged(f"the checkpoint {where} is damaged: its files are not those of its {MANIFEST}")
     for name, digest in manifest.items():
         if _sha256(path / name) != digest:
-            raise CheckpointError(f"the checkpoint {where} is damaged: the sha256 of {shown(name)} differs")
-    values = json.loads((path / STATE).read_text("utf-8"))
-    tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-    return Checkpoint(values.pop("step"), tensors, values)
+            raise _Damaged(f"the checkpoint {where} is damaged: the sha256 of {shown(name)} differs")
 
 
-def _prune(folder: Path, limit: int) -> None:
-    for path in sorted(folder.glob("step-*"), key=_step)[:-limit]:
-        shutil.rmtree(path, ignore_errors=True)
+def _by_step(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=_step)
 
 
 def _step(path: Path) -> int:
@@ -117,8 +164,11 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
+    """Sees a file on the disk, and lets go of the copy in memory, so that reading it back asks the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from runner.training.state import Tensors, load_parameters
 
 
 class EMA:
@@ -50,14 +52,13 @@ class EMA:
         """The parameters become the average, for good."""
         self._swap()
 
-    def load(self, average: Mapping[str, Tensor]) -> None:
+    def load(self, average: Tensors) -> None:
         """Takes over a saved average.
 
-        Args:
-            average: name → tensor, of exactly the parameters' names and shapes.
+        Raises:
+            CheckpointError: it has other names or shapes.
         """
-        for name, tensor in self.average.items():
-            tensor.copy_(average[name])
+        load_parameters(self.average, average)
 
     def _swap(self) -> None:
         for name, p in self.parameters.items():

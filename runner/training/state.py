@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
+
+from runner.errors import CheckpointError
+from runner.shown import shown
 
 Tensors = dict[str, Tensor]
 
@@ -35,8 +38,22 @@ def load_optimizer_state(optimizer: Optimizer, tensors: Tensors, rest: dict[str,
     optimizer.load_state_dict({"state": state, "param_groups": rest["param_groups"]})
 
 
-def load_parameters(parameters: Mapping[str, nn.Parameter], tensors: Tensors) -> None:
-    """Copies saved weights into the parameters of the same names."""
+def load_parameters(into: Mapping[str, Tensor], saved: Tensors) -> None:
+    """Copies saved weights into the tensors of the same names.
+
+    Raises:
+        CheckpointError: they have other names or shapes.
+    """
+    odd = [
+        name
+        for name in sorted(into.keys() | saved.keys())
+        if name not in into or name not in saved or into[name].shape != saved[name].shape
+    ]
+    if odd:
+        raise CheckpointError(
+            f"the checkpoint is of another model: {len(odd)} of its tensors have other names or shapes "
+            f"({', '.join(map(shown, odd[:3]))}): start anew with --fresh"
+        )
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        for name, tensor in into.items():
+            tensor.copy_(saved[name])
