@@ -18,7 +18,6 @@ from runner import doctor
 from runner.errors import RecipeError
 from runner.language.document import Steps
 from runner.language.recipe import Recipe
-from runner.language.write import to_yaml
 from runner.outputs import folder as folders
 from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
@@ -72,7 +71,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) ->
     with folder.lock() as notice, Stop(again) as stop, _recorded(folder):
         if notice:
             progress.say(notice)
-        folder.begin(identity=identity, given=_given(recipe, arguments), settled=to_yaml(settled.values, header=True))
+        folder.begin(identity=identity, given=_given(recipe, arguments), settled=settled.text)
         Run(settled, folder, cache_root(arguments.cache_dir), progress, stop)()
     _tell(folder, progress, again=not arguments.smoke)
 

@@ -43,7 +43,7 @@ class Given:
         return source
 
     def files(self, path: Steps, key: str = "id") -> Files:
-        """The files that `key` of the section at `path` names; beside it stand their revision, and an id's subfolder."""
+        """The files that `key` of the section at `path` names; beside it stand their revision and an id's subfolder."""
         section = at(self.values, path)
         revision = "revision" if key == "id" else f"{key}_revision"
         files = open_files(
