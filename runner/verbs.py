@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +17,7 @@ from runner.language import schema_docs
 from runner.language.problems import Problem, RecipeProblems, render
 from runner.language.recipe import Recipe, read
 from runner.language.write import to_yaml
+from runner.outputs.files import replace_file
 from runner.shown import shown
 
 
@@ -80,11 +82,10 @@ def cp(arguments: Namespace) -> int:
     target = Path(arguments.file or f"{arguments.name}.yaml")
     if target.is_dir():
         target /= f"{arguments.name}.yaml"
+    if os.path.lexists(target):
+        raise UsageError(f"{shown(target)} is there already: name another file")
     try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(_for_editors(source.read_text("utf-8")))
-    except FileExistsError:
-        raise UsageError(f"{shown(target)} is there already: name another file") from None
+        replace_file(target, _for_editors(source.read_text("utf-8")).encode())
     except OSError as error:
         raise UsageError(f"{shown(target)} cannot be written ({error.strerror}): name another file") from None
     print(f"{shown(target)}: try it with  recipe run {shown(target)} --smoke")

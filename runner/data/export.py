@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.data.cache import broken
 from runner.data.decode import reason, to_rgb
+from runner.data.folder import UNFINISHED
 from runner.data.source import Entry, Item, Source
 from runner.data.workers import in_order
 from runner.errors import DataError, RecipeError, UsageError
-from runner.outputs.files import faults, write_bytes
+from runner.outputs.files import faults, sync_folder, sync_tree, write_bytes
 from runner.shown import shown
 
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-_MARK = ".recipe-export.json"
+_MARK = ".recipe-export.json"  # says of which data the folder is an export
+_METADATA = "metadata.jsonl"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _UNSAFE = re.compile(r"[^\w.,()+-]+|^[.-]+")  # in a class name that becomes a folder
 
@@ -33,7 +35,7 @@ def export(
     """Write every picture as RGB at its own size: `<class>/000123.png`, and metadata.jsonl last.
 
     The number is the picture's place in the source. A second call goes on where an interrupted one stopped: PNG files
-    that are there whole stay.
+    that are there whole stay. A finished export is never touched again.
 
     Args:
         source: where the pictures come from.
@@ -50,7 +52,9 @@ def export(
         EnvironmentFault: the folder cannot be written.
     """
     source.fetch(progress)
-    _claim(folder, sha256(json.dumps([source.fingerprint, background, max_images]).encode()).hexdigest())
+    if _claim(folder, sha256(json.dumps([source.fingerprint, background, max_images]).encode()).hexdigest()):
+        with faults(folder / _METADATA, "read"):
+            return (folder / _METADATA).read_bytes().count(b"\n")
     folders = _class_folders(source.classes)
     for name in folders:
         with faults(folder / name):
@@ -71,7 +75,11 @@ def export(
         if on_error == "stop":
             raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
         progress.warn(f"{message}: skipped, {len(rows)} are exported")
-    write_bytes(folder / "metadata.jsonl", "".join(rows).encode("ascii"))
+    write_bytes(folder / _METADATA, "".join(rows).encode("ascii"))
+    with faults(folder):
+        sync_tree(folder)
+        (folder / UNFINISHED).rename(folder / _MARK)
+        sync_folder(folder)
     return len(rows)
 
 
@@ -101,7 +109,7 @@ def _write(folder: Path, folders: list[str], background: str, numbered: tuple[in
 
 
 def _put(path: Path, data: bytes) -> None:
-    """Write under another name and rename; no fsync, which would take most of the time: `_is_whole` looks instead."""
+    """Write under another name and rename; fsync comes at the end: one by one it would take most of the time."""
     scratch = path.with_name(f".tmp-{path.name}")
     with faults(path):
         scratch.write_bytes(data)
@@ -124,20 +132,20 @@ def _row(done: _Written, classes: list[str]) -> str:
     return json.dumps(row) + "\n"
 
 
-def _claim(folder: Path, fingerprint: str) -> None:
-    """Make `folder` this export's own, if it is new, empty, or this export's own already."""
-    mark = folder / _MARK
+def _claim(folder: Path, fingerprint: str) -> bool:
+    """Make `folder` this export's own, if it is new, empty, or this export's own already; whether it is finished."""
     with faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
         theirs = any(folder.iterdir())
-        found = mark.read_bytes() if mark.is_file() else b""
+        marks = {mark: (folder / mark).read_bytes() for mark in (_MARK, UNFINISHED) if (folder / mark).is_file()}
     ours = json.dumps({"fingerprint": fingerprint}).encode()
-    if found == ours:
-        return
+    if ours in marks.values():
+        return _MARK in marks
     if theirs:
-        what = "an export of other data" if found else "other files"
+        what = "an export of other data" if marks else "other files"
         raise UsageError(f"{shown(folder, 1000)} holds {what}: choose a new or empty folder")
-    write_bytes(mark, ours)
+    write_bytes(folder / UNFINISHED, ours)
+    return False
 
 
 def _class_folders(classes: list[str]) -> list[str]:

@@ -29,6 +29,8 @@ OTHER_KINDS = frozenset(
 )
 """Endings of pictures that are not read: such a file is counted and named, not passed over in silence."""
 
+UNFINISHED = "export-unfinished.json"
+"""Lies in a folder that `recipe data --export` writes, until all pictures are there."""
 
 _Look = tuple[int, int, str | None]  # size, time of change in ns, and why not to open the file
 
@@ -125,6 +127,11 @@ def _require_folder(root: Path) -> None:
     if root.is_dir():
         if not os.access(root, os.R_OK | os.X_OK):
             raise DataError(f"the folder {shown(root, 1000)} may not be read by this user: change its permissions")
+        if (root / UNFINISHED).is_file():
+            raise DataError(
+                f"{shown(root, 1000)} is an export that did not finish: give the same 'recipe data … --export' again, "
+                f"or delete its {UNFINISHED} to use the pictures that are there"
+            )
         return
     if root.suffix == ".parquet":
         raise DataError(f"{shown(root, 1000)} is a parquet file: set data.type to hub")
@@ -207,13 +214,18 @@ def _load(path: Path, file: _File, problem: str | None) -> Image.Image:
     if problem is not None:
         raise BadPicture(problem)
     try:
-        with path.open("rb") as opened:
+        with open(path, "rb", opener=_at_once) as opened:  # noqa: PTH123 (Path.open takes no opener)
             now = os.fstat(opened.fileno())
             if (now.st_size, now.st_mtime_ns) == (file.size, file.mtime_ns):
                 return open_picture(opened)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         pass
     raise _changed(path)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting for a writer, should a pipe have taken the file's place."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _changed(path: Path) -> DataError:

@@ -1,7 +1,8 @@
-"""Files written whole or not at all, and the sentences for a disk that refuses."""
+"""Files and folders written whole or not at all, and the sentences for a disk that refuses."""
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -56,24 +57,87 @@ def _free(path: Path) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: a temporary file in the same folder, fsync, rename, fsync of the folder.
+    """Write `data` to `path`.
 
     Raises:
         EnvironmentFault: the disk refuses; `path` is then as it was before.
     """
-    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
     with faults(path):
+        replace_file(path, data)
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """The name of a folder to be made in the block, which then becomes `final`, in place of an older one.
+
+    Raises:
+        EnvironmentFault: the disk refuses; `final` is then as it was before.
+    """
+    from safetensors import SafetensorError
+
+    draft = final.with_name(f".tmp-{final.name}")
+    with faults(final):
+        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed here
         try:
-            with scratch.open("xb") as file:
-                file.write(data)
-                file.flush()
+            yield draft
+            replace_folder(draft, final)
+        except SafetensorError as error:  # its own class for what the system refused: '… (os error 28)'
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path`: a temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the disk refuses; `path` is then as it was before.
+    """
+    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        with scratch.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def replace_folder(draft: Path, final: Path) -> None:
+    """Let `draft`, which lies beside `final`, become it: fsync of all in it, rename, fsync of the parent.
+
+    An older `final` is moved away just before and removed after.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    sync_tree(draft)
+    older = final.with_name(f".tmp-older-{final.name}")
+    shutil.rmtree(older, ignore_errors=True)
+    if final.exists():
+        final.rename(older)
+    draft.rename(final)
+    sync_folder(final.parent)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files in `folder`, and their names, outlive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for path in (*folder.rglob("*"), folder):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
                 os.fsync(file.fileno())
-            scratch.replace(path)
-        except OSError:
-            with suppress(OSError):
-                scratch.unlink()
-            raise
-        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

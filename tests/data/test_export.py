@@ -72,25 +72,39 @@ def test_an_interrupted_export_goes_on(tmp_path, progress):
     with pytest.raises(KeyboardInterrupt):
         export(Stopped(*items, classes=[]), tmp_path / "out", progress, **ALL)
     assert not (tmp_path / "out/metadata.jsonl").exists()
+    with pytest.raises(DataError, match="is an export that did not finish: give the same 'recipe data … --export' ag"):
+        Folder(id=str(tmp_path / "out"), caption_column="text", metadata_file=None)
     there = {int(path.stem) for path in (tmp_path / "out").glob("*.png")}
     source = Drawn(*items, classes=[])
     assert export(source, tmp_path / "out", progress, **ALL) == 40
     assert sorted(source.asked) == sorted(set(range(40)) - there)
     assert len(rows(tmp_path / "out")) == 40
-    once_more = Drawn(*items, classes=[])
-    export(once_more, tmp_path / "out", progress, **ALL)
-    assert once_more.asked == []
+    assert Folder(id=str(tmp_path / "out"), caption_column="text", metadata_file=None).count == 40
+
+
+def test_a_finished_export_is_never_touched_again(tmp_path, progress):
+    assert export(flowers(), tmp_path / "out", progress, **ALL) == 3
+    (tmp_path / "out/rose/000000.png").unlink()
+    (tmp_path / "out/metadata.jsonl").write_text("mine\n")
+    source = flowers()
+    assert export(source, tmp_path / "out", progress, **ALL) == 1
+    assert source.asked == []
+    assert (tmp_path / "out/metadata.jsonl").read_text() == "mine\n"
+    assert not (tmp_path / "out/rose/000000.png").exists()
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-5], lambda data: b"x"])
 def test_a_file_cut_short_is_written_again(tmp_path, progress, damage):
-    export(flowers(), tmp_path / "out", progress, **ALL)
+    source = flowers()
+    source.bad = {1}
+    with pytest.raises(DataError):
+        export(source, tmp_path / "out", progress, **ALL)
     path = tmp_path / "out/rose/000000.png"
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     source = flowers()
     export(source, tmp_path / "out", progress, **ALL)
-    assert source.asked == [0]
+    assert sorted(source.asked) == [0, 1]
     assert path.read_bytes() == whole
 
 
