@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -24,7 +23,7 @@ from runner.models import family_class
 from runner.models.family import DTYPES, Facts, Family
 from runner.models.trainable import Trainable
 from runner.outputs.card import card
-from runner.outputs.files import faults
+from runner.outputs.files import whole_folder
 from runner.outputs.folder import RunFolder
 from runner.outputs.record import versions
 from runner.outputs.sample_recipe import sample_recipe
@@ -167,14 +166,10 @@ class Run:
     def _keep_model(self, family: Trainable) -> None:
         """model/ appears whole or not at all; a recipe beside it draws with it."""
         method = method_of(self.values)
-        final, draft = self.folder.path / "model", self.folder.path / ".tmp-model"
-        if not final.is_dir():
-            with faults(final):
-                shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed here
-                method.save(family, self.values, draft)
-                text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
-                (draft / "README.md").write_text(text, "utf-8")
-                draft.rename(final)
+        with whole_folder(self.folder.path / "model") as draft:
+            method.save(family, self.values, draft)
+            text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
+            (draft / "README.md").write_text(text, "utf-8")
         if family.KEYS:  # those of `sampling`
             learned = "/".join(filter(None, ["model", method.WEIGHTS]))
             self.folder.write_text("sample.yaml", sample_recipe(self.values, learned, str(self.folder.path)))
