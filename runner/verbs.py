@@ -14,6 +14,7 @@ from runner.errors import DataError, UsageError
 from runner.find import document
 from runner.language import diff as differ
 from runner.language import schema_docs
+from runner.language.as_given import meant
 from runner.language.problems import Problem, RecipeProblems, render
 from runner.language.recipe import Recipe, read
 from runner.language.write import to_yaml
@@ -100,8 +101,8 @@ def _for_editors(text: str) -> str:
 
 def diff(arguments: Namespace) -> int:
     """Print what differs, key by key."""
-    a, b = (read(document(x))[0].values for x in (arguments.a, arguments.b))
-    found = differ.differences(a, b)
+    a, b = (read(document(x))[0] for x in (arguments.a, arguments.b))
+    found = differ.differences(meant(a.values, b.document, b.values), meant(b.values, a.document, a.values))
     if arguments.format == "json":
         _print_json([{"key": key, "a": x, "b": y} for key, x, y in found])
     elif not found:

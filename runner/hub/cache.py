@@ -8,6 +8,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from runner.hub.faults import Asked
+from runner.outputs.files import write_bytes
 
 _LONGEST = 255  # letters of a revision: longer than any file's name
 
@@ -42,4 +43,4 @@ def note_revision(asked: Asked, commit: str) -> None:
     if revision != commit and ".." not in revision.split("/"):
         ref = storage(asked.id) / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(commit, "utf-8")
+        write_bytes(ref, commit.encode())

@@ -6,6 +6,7 @@ same pictures when it is run again by itself, it begins with a line for each pat
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -33,6 +34,15 @@ def read(document: Document, values: Mapping[str, Any]) -> dict[Steps, str]:
     named = data.items() if isinstance(data, dict) else ()
     given = {steps(key): text for key, text in named}
     return {path: text for path, text in given.items() if _same(text, at(values, path))}
+
+
+def meant(values: Mapping[str, Any], other: Document, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, whose paths are those of the `other` recipe where they stand as they were given to that one."""
+    values = copy.deepcopy(dict(values))
+    for path, written in read(other, theirs).items():
+        if at(values, path) == written:
+            put(values, path, at(theirs, path))
+    return values
 
 
 def at(values: Any, path: Steps) -> Any:

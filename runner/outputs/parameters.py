@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _KEYS = re.compile(r"\b(Negative prompt|Steps)\s*:", re.IGNORECASE)
@@ -31,7 +31,15 @@ _NAMES = {
 _SPACINGS = {"use_karras_sigmas": "Karras", "use_exponential_sigmas": "Exponential", "use_beta_sigmas": "Beta"}
 
 
-def parameters(prompt: str, sampling: Mapping[str, Any], *, model: str, seed: int, size: tuple[int, int]) -> str:
+def parameters(
+    prompt: str,
+    sampling: Mapping[str, Any],
+    *,
+    model: str,
+    seed: int,
+    size: tuple[int, int],
+    loras: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """What web UIs need to draw a picture again.
 
     Args:
@@ -40,6 +48,7 @@ def parameters(prompt: str, sampling: Mapping[str, Any], *, model: str, seed: in
         sampling: the settled `sampling` section, with one value for each key of its matrix.
         model: a hub id or a path; its last name is written.
         size: width and height of the picture.
+        loras: those of the model, which are named behind the prompt, `<lora:NAME:WEIGHT>`, as web UIs call for them.
     """
     refiner = sampling.get("refiner")
     pairs = {
@@ -57,7 +66,8 @@ def parameters(prompt: str, sampling: Mapping[str, Any], *, model: str, seed: in
         "Refiner switch at": refiner["high_noise_frac"] if refiner else None,
     }
     negative = _line(sampling.get("negative_prompt") or "")
-    lines = [_line(prompt)] if prompt.strip() else []
+    words = " ".join(filter(None, [_line(prompt), *map(_lora, loras)]))
+    lines = [words] if words else []
     lines += [f"Negative prompt: {negative}"] if negative else []
     return "\n".join(
         [*lines, ", ".join(f"{key}: {_value(value)}" for key, value in pairs.items() if value is not None)]
@@ -75,6 +85,11 @@ def sampler(scheduler: Mapping[str, Any]) -> str:
     if kind == "DPMSolverMultistep" and scheduler.get("solver_order") == 3:
         name = name.replace("2M", "3M").removesuffix(" Heun")
     return " ".join([name, *(word for key, word in _SPACINGS.items() if scheduler.get(key))])
+
+
+def _lora(entry: Mapping[str, Any]) -> str:
+    name = _last_name(entry.get("file") or entry["id"])
+    return f"<lora:{re.sub('[<:>]', '_', name)}:{entry['weight']:g}>"
 
 
 def _last_name(model: str) -> str:

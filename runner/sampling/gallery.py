@@ -194,6 +194,7 @@ class Gallery:
                 model=str(self.values["model"].get("id", self.values["name"])),
                 seed=picture.seed,
                 size=picture.image.size,
+                loras=self.values["model"].get("loras", ()),
             )
         return texts
 

@@ -38,8 +38,8 @@ def read(text):
 
 
 def write(prompt="a cat", **changed):
-    model = changed.pop("model", "gsdf/Counterfeit-V2.5")
-    return parameters(prompt, SAMPLING | changed, model=model, seed=1, size=(512, 768))
+    model, loras = changed.pop("model", "gsdf/Counterfeit-V2.5"), changed.pop("loras", ())
+    return parameters(prompt, SAMPLING | changed, model=model, seed=1, size=(512, 768), loras=loras)
 
 
 def test_the_text_to_the_letter():
@@ -49,6 +49,13 @@ def test_the_text_to_the_letter():
         "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 1, Size: 512x768, Model: Counterfeit-V2.5, "
         "Clip skip: 2, RNG: CPU"
     )
+
+
+def test_loras_are_called_for_behind_the_prompt():
+    style = {"id": "me/styles", "file": "old/style v2.safetensors", "weight": 0.8}
+    mine = {"id": "/home/me/my<dog>.safetensors", "file": None, "weight": 1.0}
+    assert read(write(loras=[style, mine]))[0] == "a cat <lora:style v2:0.8> <lora:my_dog_:1>"
+    assert read(write(prompt="", loras=[mine]))[0] == "<lora:my_dog_:1>"
 
 
 def test_everything_comes_back():
