@@ -36,9 +36,9 @@ def read(document: Document, values: Mapping[str, Any]) -> dict[Steps, str]:
     return {path: text for path, text in given.items() if _same(text, at(values, path))}
 
 
-def meant(values: Mapping[str, Any], other: Document, theirs: Mapping[str, Any]) -> dict[str, Any]:
+def meant(values: dict[str, Any], other: Document, theirs: dict[str, Any]) -> dict[str, Any]:
     """`values`, whose paths are those of the `other` recipe where they stand as they were given to that one."""
-    values = copy.deepcopy(dict(values))
+    values = copy.deepcopy(values)
     for path, written in read(other, theirs).items():
         if at(values, path) == written:
             put(values, path, at(theirs, path))
