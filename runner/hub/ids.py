@@ -22,7 +22,7 @@ def as_path(id: str, folder: Path) -> Path | None:
         Refused: a URL, a NUL byte, or an `id` that climbs ('a/../b').
         EnvironmentFault: '~' without a home folder.
     """
-    if "\0" in id or _SCHEME.match(id):
+    if "\0" in id or _SCHEME.match(id) or id.startswith(("//", "\\\\")):  # the last: another machine's disk on Windows
         raise Refused(f"'{shown(id)}' is not allowed: an id is 'owner/name' on the hub or a local path, never a URL")
     if id in ("~", ".", "..") or id.startswith(("./", "../", "/", "~/")) or Path(id).is_absolute():
         try:

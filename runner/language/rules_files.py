@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from runner.language.view import Rule, Told, View, rule
 from runner.shown import shown
 
-_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|data:|git\+)", re.IGNORECASE)
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|data:|git\+|//|\\\\)", re.IGNORECASE)  # the last two: \\host of Windows
 _PICKLES = (".ckpt", ".pt", ".bin", ".pth")
 _SINGLE = (".safetensors", *_PICKLES)
 

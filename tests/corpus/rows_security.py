@@ -1,0 +1,225 @@
+"""Rows SEC: what a stranger's recipe, model or data set might try."""
+
+import json
+import os
+import tracemalloc
+from unittest import mock
+
+from runner.models import toys
+from tests.corpus.table import case, not_here, recipe, run, toy, validate, write
+
+TOKEN = "hf_aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
+PASSWORD = "Tr0ub4dor&3-of-the-environment"
+TAGS = [
+    *("!!python/object/apply:os.system [touch owned]", "!!python/object/new:os.system [touch owned]"),
+    *("!!python/name:os.system x", "!!python/module:os x", "!!python/object:os.system {}", "!!python/tuple [1]"),
+    *("!env HOME", "!include secrets.yaml", "!ref x", "!eval 1+1", "!<tag:yaml.org,2002:python/object/apply:eval> [x]"),
+]
+CODE = [
+    *("trust_remote_code", "custom_pipeline", "auto_map", "hooks", "callbacks", "script", "command", "plugins"),
+    *("exec", "eval", "import", "python", "_target_", "class_path", "requirements", "shell", "env"),
+]
+PUBLISHING = ["push", "push_to_hub", "upload", "report_to", "wandb", "tensorboard", "webhook", "notify", "slack"]
+URLS = [
+    *("http://127.0.0.1:1/model", "https://huggingface.co/a/b", "file:///etc/passwd", "hf://a/b", "s3://b/k"),
+    *("git+ssh://git@host/x", "data:text/plain,x", "HTTP://HOST/x", "\\\\host\\share", "//host/share", "a/../../b"),
+]
+ESCAPES = ["[/red]", "[link=http://x]x[/link]", "</script><b>", "\x1b]0;owned\x07", "\x1b[2J", "\u202e", "\x9b31m"]
+FOLDER = {"type": "folder", "id": "./pictures", "resolution": 16}
+SMALL = {"num_inference_steps": 2, "height": 32, "width": 32}
+
+
+def drawing(id="a/b", **sections):
+    return {
+        "version": 1,
+        "name": "drawn",
+        "model": {"type": "pretrained", "id": id},
+        "sampling": {"prompts": ["a flower"], **SMALL},
+        **sections,
+    }
+
+
+def each(texts, say):
+    """The last outcome of several recipes that all must be refused so."""
+    for text in texts:
+        outcome = validate(text)
+        assert outcome.code == 6 and say in outcome.text, (text, outcome.text)
+    return outcome
+
+
+def little_memory(text, most):
+    """What `recipe validate` says, which must take less than `most` bytes."""
+    path = write(text)
+    tracemalloc.start()
+    try:
+        outcome = recipe("validate", path)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+    return outcome
+
+
+@case("SEC01", "eleven foreign tags", exits=6, says="foreign-tag")
+def _(folder):
+    outcome = each([f"version: 1\nname: {tag}\nseed: 1\n" for tag in TAGS], ":2:7: ")
+    assert [path.name for path in folder.iterdir()] == ["recipe.yaml"]
+    return outcome
+
+
+@case("SEC02", "a bomb of aliases", exits=1, says="alias")
+def _(folder):
+    lists = "".join(f"{b}: &{b} [{', '.join(10 * [f'*{a}'])}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+    return little_memory(f"a: &a [{', '.join(10 * 'x')}]\n{lists}", 20e6)
+
+
+@case("SEC02", "a bomb of merge keys", exits=1, says="merge|alias")
+def _(folder):
+    levels = "".join(f"{b}: &{b}\n  <<: [{', '.join(10 * [f'*{a}'])}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+    return little_memory(f"a: &a {{k: v}}\n{levels}", 20e6)
+
+
+@case("SEC04", "fifty megabytes", exits=1, says=r"47\.7 MiB; 256 KiB is the most")
+def _(folder):
+    return little_memory(b"k: v\n" * 10_000_000, 3e6)
+
+
+@case("SEC04", "a million keys", exits=1, says="256 KiB is the most")
+def _(folder):
+    return little_memory("".join(f"k{i}: v\n" for i in range(1_000_000)), 3e6)
+
+
+@case("SEC05", "names that leave the folder", exits=6, says="it names a device on Windows")
+def _(folder):
+    each([toy(name=name) for name in ("../../x", "/etc/x", "~/x", "C:\\x", "\\\\host\\x", "a/b")], "inside the output")
+    return each([toy(name=name) for name in ("nul", "con.txt", "com1")], "refused")
+
+
+@case("SEC05", "an output that is a path", exits=6, says="--output-dir")
+def _(folder):
+    return each([toy(output=path) for path in ("../../x", "/etc/x", "~/x")], "refused")
+
+
+@case("SEC05", "a name with a NUL", exits=1, says="zero byte|control character")
+def _(folder):
+    return validate('version: 1\nname: "a\\0b"\n')
+
+
+@case("SEC05", "a link in the output folder", exits=6, says="outputs/toy is a link to")
+def _(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "outputs").mkdir()
+    (folder / "outputs" / "toy").symlink_to(folder / "elsewhere")
+    outcome = run(toy())
+    assert not list((folder / "elsewhere").iterdir())
+    return outcome
+
+
+@case("SEC07", "ids that are addresses", exits=6, says="refused")
+def _(folder):
+    keys = ("id", "config")
+    sections = [drawing(model={"type": "pretrained", "id": "a/b", key: url}) for url in URLS for key in keys]
+    sections += [drawing(sampling={"prompts": ["a"], "init_image": url}) for url in URLS if not url.startswith("a/")]
+    return each([*sections, *({**toy(), "data": {**FOLDER, "id": url}} for url in URLS[:-1])], "refused")
+
+
+@case("SEC08", "keys that ask for code", exits=6, says="refused")
+def _(folder):
+    top = [drawing(**{key: "me/code"}) for key in CODE]
+    return each([*top, *(drawing(model={"type": "pretrained", "id": "a/b", key: True}) for key in CODE)], "refused")
+
+
+@case("SEC08", "an index that names other modules", exits=6, says="asks for code of its own")
+def _(folder):
+    (folder / "model").mkdir()
+    (folder / "model" / "evil.py").write_text("open('owned', 'w')")
+    for value in (["evil", "Evil"], ["os", "system"], ["evil.py", "X"], ["torch", "load"], ["builtins", "exec"]):
+        index = {"_class_name": "StableDiffusionPipeline", "unet": value}
+        (folder / "model" / "model_index.json").write_text(json.dumps(index))
+        outcome = run(drawing("./model"))
+        assert outcome.code == 6, outcome.text
+    assert not (folder / "owned").exists()
+    return outcome
+
+
+@case("SEC08", "a class that the family has not", exits=4, says="of class AutoModel: this version of recipe reads")
+def _(folder):
+    (folder / "model").mkdir()
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["transformers", "AutoModel"]}
+    (folder / "model" / "model_index.json").write_text(json.dumps(index))
+    return run(drawing("./model"))
+
+
+@case("SEC08", "auto_map in the files of a part", exits=6, says="sets auto_map: recipes cannot run code")
+def _(folder):
+    toys.stable_diffusion(folder / "model")
+    places = ("unet/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json")
+    for name in (*places, "vae/config.json", "scheduler/scheduler_config.json"):
+        path = folder / "model" / name
+        before = path.read_text()
+        path.write_text(json.dumps({**json.loads(before), "auto_map": {"AutoModel": "evil.Evil"}}))
+        outcome = run(drawing("./model"))
+        assert outcome.code == 6 and name in outcome.text, outcome.text
+        path.write_text(before)
+    return outcome
+
+
+@case("SEC10", "secrets of the environment and of a recipe", exits=0)
+def _(folder):
+    with mock.patch.dict(os.environ, {"HF_TOKEN": TOKEN, "MY_PASSWORD": PASSWORD}):
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / f"{TOKEN}.png").write_bytes(b"no picture")
+        quiet = run({**toy(), "data": FOLDER}, "--debug")
+        assert quiet.code == 3 and "hf_***.png" in quiet.text
+        outcome = run({**toy(), "description": f"by {PASSWORD}"}, "--debug")
+        said = quiet.text + outcome.text + recipe("show", "outputs/toy/latest").text
+    written = b"".join(path.read_bytes() for path in folder.glob("outputs/**/*") if path.is_file())
+    assert b"by ***" in written
+    for secret in (TOKEN, PASSWORD):
+        assert secret not in said and secret.encode() not in written
+    return outcome
+
+
+@case("SEC10", "a token in a prompt", exits=6, says=r"holds a token.*\[secret\]")
+def _(folder):
+    outcome = validate(drawing(sampling={"prompts": [f"a flower by {TOKEN}"], **SMALL}))
+    assert TOKEN not in outcome.text
+    return outcome
+
+
+@case("SEC11", "markup and escapes in a prompt", exits=(0, 1), says=r"control character|pictures")
+def _(folder):
+    for text in ESCAPES:
+        outcome = validate(drawing(description=text, sampling={"prompts": [text], **SMALL}))
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(outcome.text), outcome.text
+        if outcome.code == 0:
+            said = recipe("show", "recipe.yaml").text
+            assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said), said
+    toys.stable_diffusion(folder / "model")
+    return run(drawing("./model", sampling={"prompts": ["[/red] [link=http://x]x[/link]"], **SMALL}))
+
+
+@case("SEC14", "a regular expression where a pattern is a glob", exits=1, says=r"has no part.*\[freeze\]")
+def _(folder):
+    return validate({**toy(), "freeze": ["(a+)+$" + 40 * "a"]})
+
+
+@case("SEC14", "a glob of forty stars", exits=1, says=r"has no part.*\[freeze\]")
+def _(folder):
+    return validate({**toy(), "freeze": [40 * "*a" + "b"]})
+
+
+@case("SEC16", "a settled recipe that was edited", exits=6, says="'trust_remote_code' is refused")
+def _(folder):
+    (folder / "outputs" / "drawn" / "001").mkdir(parents=True)
+    write(drawing(trust_remote_code=True), "outputs/drawn/001/settled.yaml")
+    return recipe("run", "outputs/drawn/001")
+
+
+not_here("SEC16", "there is no lock file: settled.yaml holds the commits, and is read and checked as any recipe is")
+
+
+@case("SEC17", "keys that publish", exits=6, says="command-line choice")
+def _(folder):
+    top = [drawing(**{key: True}) for key in PUBLISHING]
+    inner = [toy(training={key: True}) for key in PUBLISHING]
+    return each([*top, *inner], "command-line choice")
