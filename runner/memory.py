@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from runner.data.batches import Work
 from runner.errors import EnvironmentFault
 
-_CPU_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
+_MACHINE_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
+_WORDS = (*_MACHINE_WORDS, "out of memory", "STATUS_ALLOC_FAILED")  # the last of cuBLAS and cuDNN
+
+# What may change in a run that goes on.
+_SAME_RUN = (
+    "compute.",
+    "sampling.",
+    *(f"training.{key}" for key in ("gradient_checkpointing", "batch_size", "on_oom")),
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that the device's memory or the machine's is used up."""
+    if isinstance(error, RuntimeError):
+        return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in _WORDS)
+    return isinstance(error, MemoryError)
+
+
+def free_memory() -> None:
+    """Hands memory that nothing refers to any more back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager
@@ -26,19 +50,25 @@ def guarded(values: dict[str, Any], changes: Iterable[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
-        if not known and not any(word in str(error) for word in _CPU_WORDS):
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
             raise
-        raise EnvironmentFault(_sentence(values, list(changes))) from error
+        raise EnvironmentFault(_sentence(_place(error, values), list(changes))) from error
 
 
-def _sentence(values: dict[str, Any], changes: list[str]) -> str:
+def _place(error: Exception, values: dict[str, Any]) -> str:
     device = values["compute"]["device"]
-    where = "the machine" if device == "cpu" else f"the device ({device})"
+    of_machine = isinstance(error, MemoryError) or any(word in str(error) for word in _MACHINE_WORDS)
+    return "the machine" if device == "cpu" or of_machine else f"the device ({device})"
+
+
+def _sentence(where: str, changes: list[str]) -> str:
     if not changes:
         return f"{where} is out of memory, and every key that saves some is set: take a larger one"
-    return f"{where} is out of memory; what was made is kept. Change, the most effective first: {', '.join(changes)}"
+    said = f"{where} is out of memory; what was made is kept. Change, the most effective first: {', '.join(changes)}"
+    going = [change for change in changes if change.startswith(_SAME_RUN)]
+    by = f" by {' or '.join(going)}" if going != changes else ""
+    return f"{said}; with --allow-changes this run goes on{by}" if going else said
 
 
 def training_mends(values: dict[str, Any]) -> Iterator[str]:
@@ -47,8 +77,13 @@ def training_mends(values: dict[str, Any]) -> Iterator[str]:
     if not training["gradient_checkpointing"]:
         yield "training.gradient_checkpointing=true"
     if training["batch_size"] > 1:
-        half, doubled = training["batch_size"] // 2, training["gradient_accumulation_steps"] * 2
-        yield f"training.batch_size={half} training.gradient_accumulation_steps={doubled}"
+        less = Work.of(training, 1).smaller()
+        yield (
+            f"training.batch_size={less.batch_size} "
+            f"training.gradient_accumulation_steps={less.gradient_accumulation_steps}"
+        )
+        if training["on_oom"] == "stop":
+            yield "training.on_oom=shrink"
     if values["model"]["type"] == "pretrained" and "adapter" not in values:
         yield "adapter.type=lora"
     if compute["mixed_precision"] == "fp32" and compute["device"] != "mps":

@@ -60,13 +60,21 @@ class Work:
         stop = min(start + self.samples_per_step, self.samples)
         return [range(a, min(a + self.batch_size, stop)) for a in range(start, stop, self.batch_size)]
 
+    def split(self, batch_size: int) -> Self:
+        """The same steps of the same samples in micro-batches of `batch_size`, which divides this one's."""
+        return replace(self, batch_size=batch_size, gradient_accumulation_steps=self.samples_per_step // batch_size)
+
+    def smaller(self) -> Self:
+        """The same steps in micro-batches of the next smaller divisor of this one's size, which is above 1."""
+        return self.split(max(size for size in range(1, self.batch_size) if self.batch_size % size == 0))
+
 
 class Batches:
     """The batches of a run, in order, from any step.
 
     Args:
         pictures: the prepared data.
-        work: how samples are split into steps.
+        work: how samples are split into steps; it may be split smaller between two steps.
         data: the resolved `data` section (its augmentation).
         seed: the recipe's seed.
         shape: the shape (C, h, w) of one sample's noise for pictures of a height and width.

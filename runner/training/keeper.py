@@ -124,6 +124,12 @@ class Keeper:
             self.stop.check(f"at step {step} of {self.work.steps}, its state is saved")
         self._since = time.monotonic()
 
+    def shrunk(self, step: int, before: Work, after: Work) -> None:
+        split = {key: getattr(after, key) for key in ("batch_size", "gradient_accumulation_steps")}
+        said = ", ".join(f"{key} {getattr(before, key)} → {value}" for key, value in split.items())
+        self.progress.warn(f"out of memory: training.{said}; the same samples make each step")
+        self.folder.append_log({"step": step, **split})
+
     def _checkpoint_due(self, step: int) -> bool:
         every = self.training["checkpointing_steps"]
         return step == self.work.steps or (every is not None and step % every == 0)

@@ -11,16 +11,18 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from runner.data.batches import Batch, Batches
+from runner.data.batches import Batch, Batches, Work
 from runner.errors import Diverged
+from runner.memory import free_memory, ran_out
 from runner.methods.groups import Group
 from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
 from runner.training.ema import EMA
 from runner.training.optimizers import lr_scheduler, optimizer
-from runner.training.state import load_optimizer_state, load_parameters, optimizer_state
+from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
 
 Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
+_KINDS = {"parameters": "weights", "ema": "average of the weights", "optimizer": "optimizer's state"}
 DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
 
 
@@ -41,17 +43,18 @@ class Hooks(Protocol):
     def logged(self, lines: list[Logged], images: int) -> None: ...
     def due(self, step: int) -> bool: ...
     def reached(self, step: int, trainer: Trainer) -> None: ...
+    def shrunk(self, step: int, before: Work, after: Work) -> None: ...
 
 
 class Trainer:
-    """The state of a training run: parameters, average, optimizer, learning rate, gradient scale.
+    """The state of a training run: parameters, average, optimizer, learning rate, gradient scale, split of steps.
 
     Args:
         family: the model; its parts are on the accelerator's device.
         groups: what learns, by learning rate.
         training: the resolved `training` section.
         accelerator: device, number format and gradient scaling.
-        steps: optimizer steps of the whole run.
+        batches: what is learned from, of the whole run.
     """
 
     def __init__(
@@ -60,26 +63,35 @@ class Trainer:
         groups: Sequence[Group],
         training: dict[str, Any],
         accelerator: Accelerator,
-        steps: int,
+        batches: Batches,
     ) -> None:
         self.family = family
         self.parameters = {name: p for group in groups for name, p in group.parameters.items()}
         self.training = training
         self.accelerator = accelerator
+        self.batches = batches
         self.step = 0
         self.ema = EMA(self.parameters, training["ema"]) if "ema" in training else None
         raw = optimizer(training["optimizer"], groups)
-        self.lr_scheduler = lr_scheduler(training, raw, steps)
+        self.lr_scheduler = lr_scheduler(training, raw, batches.work.steps)
         self.optimizer = accelerator.prepare_optimizer(raw, device_placement=False)
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state after the last optimizer step."""
+        """The whole state after the last optimizer step.
+
+        Raises:
+            Diverged: a number of it is NaN or infinite.
+        """
         tensors, rest = optimizer_state(self.optimizer.optimizer)
         files = {"parameters": {k: p.detach() for k, p in self.parameters.items()}, "optimizer": tensors}
         if self.ema is not None:
             files["ema"] = self.ema.average
-        scaler = self.accelerator.scaler
+        self._require_finite(files)
+        scaler, work = self.accelerator.scaler, self.batches.work
         values = {
+            "batch_size": work.batch_size,
+            "gradient_accumulation_steps": work.gradient_accumulation_steps,
+            "given_batch_size": self.training["batch_size"],
             "optimizer": rest,
             "lr_scheduler": {k: v for k, v in self.lr_scheduler.state_dict().items() if k != "lr_lambdas"},
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -97,11 +109,25 @@ class Trainer:
         )
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(checkpoint.values["scaler"])
+        if checkpoint.values["given_batch_size"] == self.training["batch_size"]:  # else the recipe has another one now
+            self.batches.work = self.batches.work.split(checkpoint.values["batch_size"])
         self.step = checkpoint.step
 
+    def shrink(self) -> None:
+        """Forgets the step that was begun; from now on steps are made of smaller micro-batches."""
+        self.optimizer.zero_grad()
+        self.batches.work = self.batches.work.smaller()
+        free_memory()
 
-def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks, seed: int) -> None:
-    """Trains from the trainer's step to the end of `batches`.
+    def _require_finite(self, files: dict[str, Tensors]) -> None:
+        """A loss tells of broken weights one step late: none are kept before it could."""
+        for name, tensors in files.items():
+            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+                raise _diverged(_KINDS[name], "not finite", self.step, float(self.lr_scheduler.get_last_lr()[0]))
+
+
+def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> None:
+    """Trains from the trainer's step to the end of its batches.
 
     Each optimizer step sums its micro-batches' losses by each sample's weight, so the gradient is that of the mean
     over the whole step however it is split. Losses are fetched from the device every `logging_steps` only.
@@ -113,17 +139,15 @@ def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks
     parameters = list(trainer.parameters.values())
     pending: list[tuple[int, Tensor, float, Tensor | None]] = []
     images = 0
-    for micro_batches in batches.from_step(trainer.step):
-        loss = torch.zeros((), device=accelerator.device)
+    for micro_batches in _to_the_end(trainer):
+        loss = _backward(trainer, objective, micro_batches, seed)
+        if loss is None:
+            before = trainer.batches.work
+            trainer.shrink()
+            hooks.shrunk(trainer.step + 1, before, trainer.batches.work)
+            continue
+        images += sum(map(len, micro_batches))
         rate = float(trainer.lr_scheduler.get_last_lr()[0])
-        for batch in _on_device(micro_batches, accelerator.device):
-            torch.manual_seed(_dropout_seed(seed, batch.first))
-            with accelerator.autocast():
-                losses = objective(trainer.family, batch, training)
-            part = (losses * batch.weight).sum()
-            accelerator.backward(part)
-            loss += part.detach()
-            images += len(batch)
         norm = _clip(accelerator, parameters, training["max_grad_norm"])
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
@@ -134,11 +158,41 @@ def train(trainer: Trainer, objective: Objective, batches: Batches, hooks: Hooks
         pending.append((trainer.step, loss, rate, norm))
         hooks.stepped()
         due = hooks.due(trainer.step)
-        if due or trainer.step % training["logging_steps"] == 0 or trainer.step == batches.work.steps:
+        if due or trainer.step % training["logging_steps"] == 0 or trainer.step == trainer.batches.work.steps:
             hooks.logged(_fetched(pending, accelerator.scaler is not None), images)
             pending, images = [], 0
         if due:
             hooks.reached(trainer.step, trainer)
+
+
+def _to_the_end(trainer: Trainer) -> Iterator[list[Batch]]:
+    """The micro-batches of each step; a step comes again when they were made smaller."""
+    batches = trainer.batches
+    while trainer.step < batches.work.steps:
+        work = batches.work
+        for micro_batches in batches.from_step(trainer.step):
+            yield micro_batches
+            if batches.work is not work:
+                break
+
+
+def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch], seed: int) -> Tensor | None:
+    """Leaves the gradients of a step's loss and returns it; None where memory ran out and the step may be split."""
+    accelerator = trainer.accelerator
+    loss = torch.zeros((), device=accelerator.device)
+    try:
+        for batch in _on_device(micro_batches, accelerator.device):
+            torch.manual_seed(_dropout_seed(seed, batch.first))
+            with accelerator.autocast():
+                losses = objective(trainer.family, batch, trainer.training)
+            part = (losses * batch.weight).sum()
+            accelerator.backward(part)
+            loss += part.detach()
+    except (MemoryError, RuntimeError) as error:
+        if ran_out(error) and trainer.training["on_oom"] == "shrink" and trainer.batches.work.batch_size > 1:
+            return None
+        raise
+    return loss
 
 
 def _on_device(batches: list[Batch], device: torch.device) -> Iterator[Batch]:
@@ -157,12 +211,15 @@ def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], scaled: bo
     for line in lines:
         for name, value in (("loss", line.loss), ("gradient", None if scaled else line.grad_norm)):
             if value is not None and not math.isfinite(value):
-                raise Diverged(
-                    f"the {name} became {value} at step {line.step}: lower training.learning_rate "
-                    f"(it was {line.learning_rate:g}) or use compute.mixed_precision: fp32; "
-                    "the checkpoints written before are whole"
-                )
+                raise _diverged(name, str(value), line.step, line.learning_rate)
     return lines
+
+
+def _diverged(what: str, value: str, step: int, rate: float) -> Diverged:
+    return Diverged(
+        f"the {what} became {value} at step {step}: lower training.learning_rate (it was {rate:g}) "
+        "or use compute.mixed_precision: fp32; the checkpoints written before are whole"
+    )
 
 
 def _dropout_seed(seed: int, first: int) -> int:

@@ -80,7 +80,7 @@ def run_training(
         batches = _batches(family, pictures, order, prior, values, caches)
         steps = batches.work.steps
         idle = Idle(family, idle_parts(family, family.parts, values), device)
-        trainer = Trainer(family, groups, training, around.accelerator, steps)
+        trainer = Trainer(family, groups, training, around.accelerator, batches)
         objective = objective_of(values["model"]["type"])
         validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
         data = "+".join(data.fingerprint for data in (pictures, prior) if data is not None)
@@ -91,7 +91,7 @@ def run_training(
         idle.rest()
         with around.progress.bar("Train", steps, unit="step", start=trainer.step) as bar, around.stop.deferred():
             keeper.bar = bar
-            train(trainer, objective, batches, keeper, values["seed"])
+            train(trainer, objective, keeper, values["seed"])
     if trainer.ema is not None:
         trainer.ema.take()
     idle.wake()

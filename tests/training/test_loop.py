@@ -1,102 +1,18 @@
 """The loop against plain torch, and what it keeps."""
 
-import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
-from runner.data.batches import Batches, Work
 from runner.diffusion.objectives import denoise
 from runner.errors import Diverged
-from runner.methods.full import attach
-from runner.models.family import Facts
-from runner.models.pixel_unet import PixelUNet
 from runner.training import checkpoints
 from runner.training.ema import EMA
 from runner.training.loop import Trainer, train
 from tests.conftest import defaults
-from tests.data.toy_pictures import ToyPictures
-
-
-class Pictures(ToyPictures):
-    """Smooth blobs of one colour each: something to learn."""
-
-    def __init__(self):
-        super().__init__(((16, 16),) * 12, size=16)
-
-    def __getitem__(self, i):
-        y, x = np.mgrid[0:16, 0:16] / 15
-        colour = np.array([(i * 37 % 256), (i * 91 % 256), 255 - i * 20])
-        return (np.exp(-8 * ((x - 0.5) ** 2 + (y - 0.5) ** 2))[..., None] * colour).astype(np.uint8)
-
-
-class Hooks:
-    def __init__(self, every=None):
-        self.lines, self.kept, self.every = [], {}, every
-
-    def stepped(self):
-        pass
-
-    def logged(self, lines, images):
-        self.lines += lines
-
-    def due(self, step):
-        return self.every is not None and step % self.every == 0
-
-    def reached(self, step, trainer):
-        self.kept[step] = trainer
-
-
-def unet(dropout=0.0):
-    torch.manual_seed(0)
-    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
-    sizes = {"sample_size": 16, "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8}
-    return UNet2DModel(**sizes, **blocks, dropout=dropout)
-
-
-def family(dropout=0.0, prediction_type="epsilon"):
-    scheduler = DDPMScheduler(prediction_type=prediction_type)
-    return PixelUNet(unet(dropout), scheduler, Facts("pixel_unet", {}))
-
-
-def settings(**training):
-    return defaults("training.json", **{"max_train_steps": 6, "batch_size": 4, "learning_rate": 1e-3, **training})
-
-
-def learning(model, training, freeze=()):
-    """The groups of a model of which all learns but what is frozen."""
-    return attach(model, {"freeze": list(freeze), "training": training, "compute": {"mixed_precision": "fp32"}})
-
-
-def batches(training):
-    return Batches(
-        Pictures(),
-        work=Work.of(training, 12),
-        data={"resolution": 16, "random_flip": True},
-        seed=1,
-        shape=lambda height, width: (3, height, width),
-        noise_offset=training["noise_offset"],
-        label_dropout_rate=None,
-        workers=0,
-    )
-
-
-def run(training, *, steps=None, model=None, hooks=None, resume=None, precision="no"):
-    """Trains and returns (trainer, hooks)."""
-    model = model or family()
-    source = batches(training)
-    work = source.work
-    accelerator = Accelerator(mixed_precision=precision, cpu=True)
-    trainer = Trainer(model, learning(model, training), training, accelerator, work.steps)
-    if resume is not None:
-        trainer.restore(resume)
-    if steps is not None:
-        source.work = Work(steps * work.samples_per_step, work.batch_size, work.gradient_accumulation_steps)
-    hooks = hooks or Hooks()
-    train(trainer, denoise, source, hooks, 1)
-    return trainer, hooks
+from tests.training.toy_loop import Hooks, batches, family, learning, run, settings, unet
 
 
 def by_hand(training, prediction_type="epsilon"):
@@ -200,10 +116,50 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     training = settings(logging_steps=2)
     model, hooks = family(), Hooks()
     source = batches(training)
-    trainer = Trainer(model, learning(model, training), training, Accelerator(cpu=True), source.work.steps)
+    trainer = Trainer(model, learning(model, training), training, Accelerator(cpu=True), source)
     with pytest.raises(Diverged, match="nan at step 3"):
-        train(trainer, objective, source, hooks, 1)
+        train(trainer, objective, hooks, 1)
     assert [line.step for line in hooks.lines] == [1, 2]
+
+
+@pytest.mark.parametrize("broken", ["parameters", "ema", "optimizer"])
+def test_no_checkpoint_holds_a_number_that_is_not_finite(broken):
+    training = settings()
+    training["ema"] = defaults("training/ema.json")
+    trainer, _ = run(training)
+    state = {"parameters": trainer.parameters, "ema": trainer.ema.average}
+    state["optimizer"] = next(iter(trainer.optimizer.optimizer.state.values()))
+    tensor = list(state[broken].values())[-1]
+    with torch.no_grad():
+        tensor.view(-1)[-1] = float("inf")
+    with pytest.raises(Diverged, match="not finite at step 6"):
+        trainer.checkpoint()
+
+
+def test_weights_that_a_finite_loss_broke_are_not_kept():
+    """A gradient that overflows, without clipping: the loss of the same step tells nothing."""
+
+    class Overflow(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, losses):
+            return losses.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * float("inf")
+
+    class Saving(Hooks):
+        def reached(self, step, trainer):
+            self.kept[step] = trainer.checkpoint()
+
+    def objective(model, batch, training):
+        losses = denoise(model, batch, training)
+        return Overflow.apply(losses) if batch.first >= 8 else losses
+
+    hooks = Saving(every=1)
+    with pytest.raises(Diverged, match="weights became not finite at step 3"):
+        run(settings(max_grad_norm=None, logging_steps=100), hooks=hooks, objective=objective)
+    assert list(hooks.kept) == [1, 2]
 
 
 def test_frozen_parts_do_not_learn():
