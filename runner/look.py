@@ -48,7 +48,7 @@ def look(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pictures, sheet)
     if arguments.format == "json":
-        progress.result(json.dumps({**found, "contact_sheet": str(sheet)}, indent=2, ensure_ascii=False))
+        progress.result(json.dumps({**found, "contact_sheet": str(sheet)}, indent=2))
     else:
         progress.result(render(found))
         progress.result(f"{'sheet':>9}  {sheet}")

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import posixpath
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.data.decode import BadPicture
+from runner.data.decode import BadPicture, opened
 from runner.errors import DataError, Refused
 from runner.shown import shown
 
@@ -19,6 +20,7 @@ LONGEST = 100_000
 """Bytes of a caption; a longer one is no caption."""
 
 _NAMED = 5  # files named in one message
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # no caption has such a character: these are not texts
 
 
 def read_metadata(
@@ -99,10 +101,11 @@ def read_text(path: Path) -> str | None:
     """The caption in a .txt file, without the white space around it; None if it is empty.
 
     Raises:
-        BadPicture: too long, not UTF-8, or with a NUL byte; the reason names the file and the byte.
+        BadPicture: too long, not UTF-8, or with a control character; the reason names the file and the byte.
     """
-    data = path.read_bytes() if path.stat().st_size <= LONGEST else None
-    if data is None:
+    with opened(path) as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
         raise BadPicture(f"has a caption of over {LONGEST // 1000} kB in {shown(path.name)}")
     try:
         text = data.decode("utf-8-sig")
@@ -111,8 +114,11 @@ def read_text(path: Path) -> str | None:
         raise BadPicture(
             f"has a caption that is not UTF-8: byte {error.start} of {shown(path.name)} is 0x{byte:02x}"
         ) from None
-    if "\0" in text:
-        raise BadPicture(f"has a caption with a NUL: byte {data.index(0)} of {shown(path.name)}")
+    if (control := _CONTROL.search(data.decode("latin-1"))) is not None:
+        raise BadPicture(
+            f"has a caption with a control character: byte {control.start()} of {shown(path.name)} is "
+            f"0x{ord(control[0]):02x}"
+        )
     return text.strip() or None
 
 
@@ -184,8 +190,8 @@ def _caption(value: Any, place: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise DataError(f"{place} holds {shown(json.dumps(value), 60)}, which is not text")
-    if "\0" in value:
-        raise DataError(f"{place} holds a NUL character")
+    if (control := _CONTROL.search(value)) is not None:
+        raise DataError(f"{place} holds the control character {shown(control[0])}")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:

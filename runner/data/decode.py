@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import warnings
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -41,6 +43,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class BadPicture(Exception):
     """A picture that cannot be used; the message says why, as words that follow its name."""
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file's bytes, without waiting for a writer should a pipe have taken its place."""
+    nonblocking = getattr(os, "O_NONBLOCK", 0)  # not on Windows, which has no such files either
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))
 
 
 def open_picture(file: BinaryIO) -> Image.Image:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from runner.data.captions import METADATA, read_metadata, read_text
-from runner.data.decode import BadPicture, open_picture
+from runner.data.decode import BadPicture, open_picture, opened
 from runner.data.source import Entry, Item, Source
 from runner.errors import DataError
 from runner.shown import shown
@@ -214,18 +214,13 @@ def _load(path: Path, file: _File, problem: str | None) -> Image.Image:
     if problem is not None:
         raise BadPicture(problem)
     try:
-        with open(path, "rb", opener=_at_once) as opened:  # noqa: PTH123 (Path.open takes no opener)
-            now = os.fstat(opened.fileno())
-            if (now.st_size, now.st_mtime_ns) == (file.size, file.mtime_ns):
-                return open_picture(opened)
+        with opened(path) as now:
+            found = os.fstat(now.fileno())
+            if (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns):
+                return open_picture(now)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         pass
     raise _changed(path)
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Opens without waiting for a writer, should a pipe have taken the file's place."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _changed(path: Path) -> DataError:

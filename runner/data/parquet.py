@@ -34,6 +34,8 @@ def find(path: Path, config: str | None) -> dict[str, list[Path]]:
         return {"train": [path]}
     if not path.exists():
         raise DataError(f"{shown(path, 1000)} is not there: correct data.id")
+    if not path.is_dir():
+        raise DataError(f"{shown(path, 1000)} is neither a file nor a folder: correct data.id")
     folder = path / config if config is not None else path
     if not folder.is_dir():
         raise DataError(f"{shown(path, 1000)} has no subfolder '{shown(config)}': correct data.config")

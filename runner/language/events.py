@@ -18,7 +18,7 @@ from runner.shown import shown
 
 MOST_VALUES = 20_000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline; half characters
-_ODD_SPACE = re.compile(r"^[^\S ]+|[^\S ]+$")  # round a key; from a web page, say
+_ODD_SPACE = re.compile(r"^[^\S \n]+|[^\S \n]+$")  # round a key; from a web page, say
 _CORE_TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in (
@@ -150,11 +150,15 @@ class NodeReader:
             written = shown(event.value, 40) or "null"
             self.document.report(mark, "key", f'keys must be text: write "{written}" in quotes, or another name', path)
             return None
+        if mark.text[mark.column - 2 : mark.column - 1] == "?":  # libyaml would take it away in '{?x: 1}'
+            message = f"'?{shown(node.value, 40)}' is no plain key: put text that starts with '?' in quotes"
+            self.document.report(mark, "key", message, path)
+            return None
         if plain and node.value == "<<":
             self.document.report(mark, "merge-key", "merge keys ('<<') are not allowed: write the keys out", path)
             return None
         if (odd := _ODD_SPACE.search(node.value)) is not None:
-            at = Mark(mark.source, mark.line, mark.column + odd.start() + (not plain), len(odd[0]))
+            at = Mark(mark.source, mark.line, mark.column + odd.start(), len(odd[0])) if plain else mark
             name = unicodedata.name(odd[0][0], "no plain space").lower()
             message = f"this space is U+{ord(odd[0][0]):04X} ({name}): use plain spaces"
             self.document.report(at, "indentation", message, path)

@@ -118,7 +118,7 @@ def test_text_files_beside_pictures(two):
     ("data", "expected"),
     [
         ("une rosé".encode("latin-1"), "has a caption that is not UTF-8: byte 7 of a.txt is 0xe9"),
-        (b"red\0rose", "has a caption with a NUL: byte 3 of a.txt"),
+        (b"red\0rose", "has a caption with a control character: byte 3 of a.txt is 0x00"),
         (b"x" * 100_001, "has a caption of over 100 kB in a.txt"),
     ],
 )
@@ -171,7 +171,10 @@ def test_metadata_that_leaves_the_folder(two, name):
             b'{"file_name": "a.png", "text": ["x"]}\n',
             'metadata.jsonl line 1, column text holds ["x"], which is not text',
         ),
-        (b'{"file_name": "a.png", "text": "a\\u0000"}\n', "metadata.jsonl line 1, column text holds a NUL"),
+        (
+            b'{"file_name": "a.png", "text": "a\\u0000"}\n',
+            "metadata.jsonl line 1, column text holds the control character \\x00",
+        ),
         (b'{"file_name": "a.png", "text": "\\ud800"}\n', "metadata.jsonl line 1, column text holds half a character"),
         (b'{"file_name": "a.png", "text": "%s"}\n' % (b"x" * 100_001), "column text holds a caption of over 100 kB"),
         (

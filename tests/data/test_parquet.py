@@ -1,6 +1,7 @@
 """`data.type: hub` with parquet files on disk."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,8 @@ def test_the_fingerprint_tells_files_split_and_columns(tmp_path):
 def test_nothing_there(tmp_path):
     assert refusal(tmp_path / "gone.parquet") == "FILE is not there: correct data.id"
     assert "has no parquet file in it: for a folder of pictures set data.type to folder" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe.parquet")
+    assert refusal(tmp_path / "pipe.parquet") == "FILE is neither a file nor a folder: correct data.id"
     with pytest.raises(DataError, match="neither there as a path nor an id of the hub"):
         open_hub(id="a/b/c", **KEYS)
 
