@@ -18,7 +18,7 @@ def example(tmp_path, picture):
     picture(tmp_path / "d/rose/a.png", size=(20, 10))
     picture(tmp_path / "d/rose/b.png", size=(40, 40))
     picture(tmp_path / "d/tulip/c.png", size=(100, 50))
-    (tmp_path / "d/tulip/x\u202e[2J.png").write_bytes(b"junk")
+    (tmp_path / "d/tulip/x\x1b[2J.png").write_bytes(b"junk")
     (tmp_path / "d/rose/a.txt").write_text("two words")
     (tmp_path / "d/tulip/c.txt").write_text("and four more words")
     return tmp_path / "d"
@@ -36,10 +36,10 @@ def test_facts_and_their_lines(tmp_path, picture, section, progress):
     assert told["captions"]["count"] == 2
     assert told["captions"]["words"] == {"min": 2, "median": 3, "max": 4}
     reason = "cannot be read as PNG, JPEG, WEBP, BMP, GIF or TIFF (it is text)"
-    assert told["skipped"] == [{"name": "tulip/x\u202e[2J.png", "reason": reason}]
+    assert told["skipped"] == [{"name": "tulip/x\x1b[2J.png", "reason": reason}]
     assert render(told).splitlines() == [
         "pictures  4 found, 3 used, 1 skipped",
-        f"          tulip/x\\u202e[2J.png {reason}",
+        f"          tulip/x\\x1b[2J.png {reason}",
         "width     20 to 100, median 40",
         "height    10 to 50, median 40",
         "aspect    1 to 2, median 2",
