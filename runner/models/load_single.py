@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
 from diffusers.loaders import single_file_utils as known
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import nn
 
 from runner.errors import ModelError
@@ -99,10 +101,27 @@ def _check_numbers(own: Mapping[str, Part], facts: Facts, shapes: Mapping[str, A
         wanted = sum(tensor.numel() for tensor in skeleton(own[part].cls, facts.configs[part]).state_dict().values())
         found = sum(math.prod(shapes[key].shape) for key in shapes if _is_of(key, begins))
         if found != wanted:
+            lacking = _lacking(own[part].cls, facts.configs[part], shapes)
+            lacks = f", and lacks {shown(lacking)}" if lacking else ""
             raise ModelError(
                 f"{title} does not fit its configuration: its {part} holds {found:,} numbers where "
-                f"{shown(own[part].files.origin)} describes {wanted:,}: get the file again, or correct model.config"
+                f"{shown(own[part].files.origin)} describes {wanted:,}{lacks}: get the file again, "
+                "or correct model.config"
             )
+
+
+def _lacking(cls: str, config: Mapping[str, Any], shapes: Mapping[str, Any]) -> str | None:
+    """A tensor that a part needs and the checkpoint lacks: found by diffusers' own conversion, without the numbers."""
+    held = {key: torch.empty(tuple(there.shape), device="meta") for key, there in shapes.items()}
+    convert = SINGLE_FILE_LOADABLE_CLASSES[cls]["checkpoint_mapping_fn"]
+    arguments = {"checkpoint": held, "config": config}
+    try:
+        made = convert(**{name: arguments[name] for name in signature(convert).parameters if name in arguments})
+    except KeyError as error:
+        return str(error.args[0])
+    except Exception:  # it is written for whole checkpoints
+        return None
+    return next((key for key in skeleton(cls, dict(config)).state_dict() if key not in made), None)
 
 
 def _is_of(key: str, begins: tuple[str, ...]) -> bool:

@@ -136,12 +136,20 @@ def drop(key):
     return lambda tensors: tensors.pop(key)
 
 
-FIT = r"does not fit its configuration: its {} holds [\d,]+ numbers where .* describes [\d,]+: get the file again, or"
+FIT = r"does not fit its configuration: its {} holds [\d,]+ numbers where .* describes [\d,]+{}: get the file again, or"
 TEXT = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
 BROKEN = {
-    "surplus of the unet": (add("model.diffusion_model.more", torch.zeros(1)), FIT.format("unet")),
-    "surplus of the vae": (add("first_stage_model.decoder.up.9.x", torch.zeros(1)), FIT.format("vae")),
-    "missing of the unet": (drop(IN), FIT.format("unet")),
+    "surplus of the unet": (add("model.diffusion_model.more", torch.zeros(1)), FIT.format("unet", "")),
+    "surplus of the vae": (add("first_stage_model.decoder.up.9.x", torch.zeros(1)), FIT.format("vae", "")),
+    "missing of the unet": (drop(IN), FIT.format("unet", ", and lacks conv_in.weight")),
+    "missing of the unet's middle": (
+        drop("model.diffusion_model.middle_block.1.norm.bias"),
+        FIT.format("unet", ", and lacks .*mid.*norm.bias"),
+    ),
+    "missing of the vae": (
+        drop("first_stage_model.decoder.conv_out.bias"),
+        FIT.format("vae", ", and lacks .*decoder.conv_out.bias"),
+    ),
     "missing of the text encoder": (
         drop(TEXT),
         "it lacks .*final_layer_norm.weight of CLIPTextModel: get the file",
@@ -158,11 +166,16 @@ def test_what_diffusers_passes_in_silence_is_an_error(models, broken, name):
     assert caught.value.exit_code == 4
 
 
-def test_a_surplus_of_a_transformer_is_an_error(models, tmp_path):
+def test_a_surplus_and_a_missing_tensor_of_a_transformer_are_errors(models, tmp_path):
     tensors = load_file(models / "stable_diffusion_3.safetensors") | {"model.diffusion_model.more": torch.zeros(1)}
     save_file(tensors, tmp_path / "more.safetensors")
-    with pytest.raises(ModelError, match=FIT.format("transformer")):
+    with pytest.raises(ModelError, match=FIT.format("transformer", "")):
         load(tmp_path / "more.safetensors", models / "stable_diffusion_3")
+    tensors = load_file(models / "stable_diffusion_3.safetensors")
+    del tensors["model.diffusion_model.final_layer.linear.bias"]
+    save_file(tensors, tmp_path / "less.safetensors")
+    with pytest.raises(ModelError, match=FIT.format("transformer", ", and lacks .*final_layer.linear.bias")):
+        load(tmp_path / "less.safetensors", models / "stable_diffusion_3")
 
 
 def test_what_training_left_in_a_checkpoint_is_no_surplus(models, broken):
