@@ -10,6 +10,7 @@ from runner.language import schemas
 from runner.language.document import Steps
 from runner.language.problems import Problem, RecipeProblems
 from runner.language.recipe import Recipe
+from runner.language.resolve import fill
 from runner.models import family_class
 from runner.models.family import Facts
 from runner.models.index import family_of
@@ -77,10 +78,11 @@ def _settle_scheduler(values: dict[str, Any], model: Facts) -> None:
 
 
 def _foreign(recipe: Recipe, section: dict[str, Any], model: Facts) -> Iterator[Problem]:
-    """Keys that the recipe writes and this family does not know."""
+    """Keys that the recipe writes and this family does not know; one that is written with its default asks nothing."""
     known = family_class(model.family).KEYS
-    for key in section:
-        if key not in known and recipe.document.node(("sampling", key)) is not None:
+    defaults = fill(schemas.places_of(("sampling",), recipe.document.data), {})
+    for key, value in section.items():
+        if key not in known and value != defaults.get(key) and recipe.document.node(("sampling", key)) is not None:
             yield recipe.problem(
                 ("sampling", key), "not-of-this-family", f"{key} means nothing to a {model.family} model: take it out"
             )
