@@ -19,7 +19,7 @@ from datasets.utils.file_utils import xopen
 from huggingface_hub import DatasetCard, HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from runner.data import parquet
+from runner.data import archives, parquet
 from runner.data.card import check_card
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, Refused
@@ -110,6 +110,8 @@ class Repository:
             raise DataError(
                 f"data set {shown(id)} is made of {self.kind} files: pictures come from {', '.join(sorted(_KINDS))}"
             )
+        if self.kind == "webdataset":
+            archives.bound(self.builder)
         self.splits = {str(split): list(files) for split, files in self.builder.config.data_files.items()}
         self._places = [self.place]
         for files in self.splits.values():

@@ -1,9 +1,16 @@
 """Rows SEC: what a stranger's recipe, model or data set might try."""
 
+import gzip
+import io
 import json
 import os
+import tarfile
 import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
+
+from PIL import Image
 
 from runner.models import toys
 from tests.corpus.table import case, not_here, recipe, run, toy, validate, write
@@ -196,6 +203,59 @@ def _(folder):
             assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said), said
     toys.stable_diffusion(folder / "model")
     return run(drawing("./model", sampling={"prompts": ["[/red] [link=http://x]x[/link]"], **SMALL}))
+
+
+@contextmanager
+def data_set(folder, **members):
+    """The hub's cache holds data set me/tar, one archive of these members: bytes, or the kind of what is no file."""
+    commit = 40 * "0"
+    storage = folder / "hub" / "datasets--me--tar"
+    (storage / "snapshots" / commit / "train").mkdir(parents=True)
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text(commit)
+    with tarfile.open(storage / "snapshots" / commit / "train" / "0.tar", "w") as archive:
+        for name, member in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(member, bytes):
+                info.size = len(member)
+                archive.addfile(info, io.BytesIO(member))
+            else:
+                info.type, info.linkname = member.encode(), "/etc/passwd"
+                archive.addfile(info)
+    with mock.patch("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub")):
+        yield {**toy(), "data": {"type": "hub", "id": "me/tar", "resolution": 16}}
+
+
+def picture():
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20), (200, 30, 90)).save(file, "PNG")
+    return file.getvalue()
+
+
+@case("SEC13", "an archive with members that lead elsewhere, links, devices, pickles", exits=0)
+def _(folder):
+    pickle = b"cos\nsystem\n(S'touch owned'\ntR."
+    places = {name: picture() for name in ("../../up.png", "/abs.png", "a/../../b.png", "c.png")}
+    special = {"symbolic.png": "2", "hard.png": "1", "device.png": "3", "fifo.png": "6"}  # tar's own numbers
+    code = dict.fromkeys(("c.pickle", "c.pyd", "c.py", "c.pth"), pickle)
+    with data_set(folder, **places, **code, **special) as recipe:
+        outcome = run(recipe, "--offline")
+    assert "4 of 4 pictures used" in outcome.text, outcome.text
+    assert not list(folder.rglob("owned")) and not list(folder.rglob("*.p*[!g]"))
+    assert not (folder.parent / "up.png").exists() and not Path("/abs.png").exists()
+    return outcome
+
+
+@case("SEC13", "a member that unpacks without end", exits=3, says=r"bomb\.png in an archive .* over 256 MiB")
+def _(folder):
+    with data_set(folder, **{"bomb.png": bytes(2**28 + 1)}) as recipe:
+        return run(recipe, "--offline")
+
+
+@case("SEC13", "members that are packed once more are not unpacked", exits=0, says="1 of 1 pictures used")
+def _(folder):
+    with data_set(folder, **{"a.png": picture(), "a.txt.gz": gzip.compress(bytes(2**20))}) as recipe:
+        return run(recipe, "--offline")
 
 
 @case("SEC14", "a regular expression where a pattern is a glob", exits=1, says=r"has no part.*\[freeze\]")
