@@ -31,8 +31,8 @@ EXAMPLES = """examples:
 X is a recipe's path, the name of a shipped one, a run's folder (outputs/x/001) or a picture that recipe made."""
 
 _RUN = """Runs a recipe: data, model, training, sampling, as its sections say.
-The run's folder is outputs/<name>/<NNN>/. The same command goes on with a run that was interrupted;
-a changed recipe is a new run."""
+The run's folder is outputs/<name>/<NNN>/. The same command goes on with a run that was interrupted, and so does
+recipe run outputs/<name>/<NNN>; a changed recipe is a new run, unless --allow-changes goes on with the old one."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,7 +72,14 @@ def _run_verb(verbs: Any) -> None:
     _recipe_arguments(run)
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop before the first step")
     run.add_argument("--smoke", action="store_true", help="rehearse: the same code with toy data, model and counts")
-    run.add_argument("--fresh", action="store_true", help="start anew, even where an interrupted run could go on")
+    which = run.add_mutually_exclusive_group()
+    which.add_argument("--fresh", action="store_true", help="start anew, even where an interrupted run could go on")
+    which.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="go on with the newest run of this name, finished or not, though its data, or keys that may change, "
+        "are not as they were: more steps, sample_steps, sampling, compute, another split of the batch …",
+    )
     run.add_argument(
         "--allow-pickle", action="store_true", help="read weights that exist only as pickles (weights_only)"
     )

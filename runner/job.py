@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from runner import doctor
-from runner.errors import RecipeError
-from runner.language.document import Steps
+from runner import doctor, going_on
+from runner.changes import asked
+from runner.errors import EnvironmentFault, RecipeError
 from runner.language.recipe import Recipe
-from runner.outputs import folder as folders
 from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
 from runner.shown import shown
-
-_PATHS = {"id", "config", "prompts", "init_image", "mask_image", "metadata_file"}
-_NOT_THE_WORK = ("description",)  # keys that may change without making it another run
 
 
 def job(recipe: Recipe, arguments: Namespace) -> None:
@@ -47,32 +41,44 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
 
 
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
-    from runner.plan import plan, render, shortage
+    from runner.plan import plan, render, shortage, shortfall
     from runner.settle import settle
     from runner.settle.apart import require_apart
 
+    earlier = going_on.find(recipe, arguments, progress)
+    for_work = earlier.asked if earlier is not None else asked(recipe)
+    recipe = earlier.settle_again(recipe) if earlier is not None else recipe
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
     if "data" in settled.values:
         require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
     planned = plan(settled)
+    if earlier is not None:
+        earlier.require_ahead(planned.training.steps if planned.training is not None else None)
     if (short := shortage(planned, settled.values)) is not None:
         progress.warn(short)
+    lack = shortfall(planned.disk, Path(arguments.output_dir), earlier.folder.path if earlier else None)
     if arguments.dry_run:
+        if lack is not None:
+            progress.warn(lack)
         text = json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned)
         print(text)
         return
+    if lack is not None:
+        raise EnvironmentFault(lack)
+    given = _given(recipe, arguments)
+    folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
     from runner.places import cache_root
     from runner.run import Run
     from runner.signals import Stop
 
-    identity = _identity(recipe)
-    folder = _folder(recipe.values["name"], identity, arguments, progress)
     again = f"the same command goes on with {shown(folder.path)}"
     with folder.lock() as notice, Stop(again) as stop, _recorded(folder):
         if notice:
             progress.say(notice)
-        folder.begin(identity=identity, given=_given(recipe, arguments), settled=settled.text)
-        Run(settled, folder, cache_root(arguments.cache_dir), progress, stop)()
+        if earlier is not None and earlier.made_anew:
+            _set_aside(folder, progress)
+        folder.begin(given=given, text=settled.text, asked=for_work, settled=settled.values)
+        Run(settled, folder, cache_root(arguments.cache_dir), progress, stop, allow_changes=arguments.allow_changes)()
     _tell(folder, progress, again=not arguments.smoke)
 
 
@@ -83,37 +89,11 @@ def _given(recipe: Recipe, arguments: Namespace) -> str:
     return "\n".join([*changes, *recipe.document.source.lines])
 
 
-def _identity(recipe: Recipe) -> str:
-    """Equal for recipes that ask for the same work: the resolved values with the places that paths mean."""
-    values = {key: value for key, value in recipe.values.items() if key not in _NOT_THE_WORK}
-    places = [str(recipe.folder_of(path)) for path in _named_places(values)]
-    return hashlib.sha256(json.dumps([values, places], sort_keys=True).encode()).hexdigest()
-
-
-def _named_places(value: Any, path: Steps = ()) -> Iterator[Steps]:
-    """The keys whose texts may be relative paths."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in _PATHS and isinstance(inner, str):
-                yield (*path, key)
-            yield from _named_places(inner, (*path, key))
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            yield from _named_places(inner, (*path, i))
-
-
-def _folder(name: str, identity: str, arguments: Namespace, progress: Progress) -> RunFolder:
-    """The folder of an interrupted run of the same recipe, else a new one."""
-    output_dir = Path(arguments.output_dir)
-    anew = arguments.fresh or arguments.smoke
-    unfinished = [] if anew else [run for run in folders.find(output_dir, name) if run.can_go_on]
-    for run in unfinished:
-        if run.identity == identity:
-            progress.say(f"going on with {shown(run.path)}")
-            return run
-    if unfinished:
-        progress.say(f"{shown(unfinished[0].path)} did not finish and is of another recipe: this is a new run")
-    return RunFolder.create(output_dir, name)
+def _set_aside(folder: RunFolder, progress: Progress) -> None:
+    """What the run made at its end is of the recipe before: it makes it anew."""
+    name, moved = folder.set_aside()
+    if moved:
+        progress.say(f"made before, and now in {shown(folder.path / name)}: {len(moved)} files and folders")
 
 
 @contextmanager
@@ -121,13 +101,16 @@ def _recorded(folder: RunFolder) -> Iterator[None]:
     """run.json tells how the run ended."""
     try:
         yield
-    except RecipeError as error:
-        folder.end(error.exit_code, str(error))
-        raise
     except BaseException as error:
-        folder.end(70, f"{type(error).__name__}: {error}")
+        with suppress(EnvironmentFault):  # a disk that takes nothing more does not hide the first fault
+            folder.end(*_ended(error))
         raise
     folder.end(0, "done")
+
+
+def _ended(error: BaseException) -> tuple[int, str]:
+    """Exit code and message."""
+    return (error.exit_code, str(error)) if isinstance(error, RecipeError) else (70, f"{type(error).__name__}: {error}")
 
 
 def _quiet_libraries() -> None:

@@ -49,9 +49,20 @@ class Run:
         cache_dir: the cache root.
         progress: the display.
         stop: the signals.
+        allow_changes: whether a run goes on with other data than it began with.
     """
 
-    def __init__(self, settled: Settled, folder: RunFolder, cache_dir: Path, progress: Progress, stop: Stop) -> None:
+    def __init__(
+        self,
+        settled: Settled,
+        folder: RunFolder,
+        cache_dir: Path,
+        progress: Progress,
+        stop: Stop,
+        *,
+        allow_changes: bool,
+    ) -> None:
+        self.allow_changes = allow_changes
         self.settled, self.values = settled, settled.values
         self.folder, self.cache_dir = folder, cache_dir
         self.progress, self.stop = progress, stop
@@ -155,7 +166,9 @@ class Run:
     def _train(self, family: Trainable, pictures: Pictures, prior: Pictures | None) -> None:
         gallery = self.gallery if "sampling" in self.values else None
         grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
-        around = Around(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids)
+        around = Around(
+            self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids, self.allow_changes
+        )
         with self._stage("Training"):
             for caution in family.cautions():
                 self.progress.warn(caution)

@@ -274,7 +274,7 @@ def test_a_run_does_not_go_on_with_other_pictures(here, capsys):
     process.communicate()
     (here / "mine" / "3.png").rename(here / "away.png")
     assert recipe("run", "tiny.yaml", *longer) == 3
-    assert "not those that the run began with" in capsys.readouterr().err
+    assert "the data differ from what the run began with: 1 removed (3.png): put them back" in capsys.readouterr().err
     (here / "away.png").rename(here / "mine" / "3.png")
     assert recipe("run", "tiny.yaml", *longer) == 0
     assert names(here / "outputs" / "tiny") == ["001", "latest"]

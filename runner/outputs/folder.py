@@ -4,14 +4,15 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import DataError, EnvironmentFault, Refused, UsageError
 from runner.outputs import lock, log
 from runner.outputs.files import faults, sync_folder, write_bytes
+from runner.outputs.leftovers import set_aside, sweep
 from runner.outputs.record import Record
 from runner.secrets import redact
 from runner.shown import shown
@@ -32,6 +33,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = Record(path / "run.json", self.write_json)
+        self._held: lock.Held | None = None
 
     @classmethod
     def create(cls, output_dir: Path, name: str) -> "RunFolder":
@@ -66,13 +68,18 @@ class RunFolder:
             )
         return cls(path)
 
-    def lock(self) -> AbstractContextManager[str | None]:
+    @contextmanager
+    def lock(self) -> Iterator[str | None]:
         """Hold this folder: `with folder.lock() as notice`, a notice when a dead process had left its lock behind.
 
         Raises:
             EnvironmentFault: another process works in it; says which.
         """
-        return lock.hold(self.path / "lock")
+        with lock.hold(self.path / "lock") as self._held:
+            try:
+                yield self._held.notice
+            finally:
+                self._held = None
 
     @property
     def state(self) -> str:
@@ -81,23 +88,33 @@ class RunFolder:
         return "interrupted" if state == "running" and not lock.is_held(self.path / "lock") else state
 
     @property
-    def identity(self) -> str | None:
-        """What the run was begun with, to be compared."""
-        return self.record.read().get("identity")
-
-    @property
     def can_go_on(self) -> bool:
         """Whether the same command goes on with this run: it was cut off, or the machine or the data failed it."""
         return self.state == "interrupted" or (
             self.state == "failed" and self.record.read().get("exit_code") in _NOT_THE_RECIPES_FAULT
         )
 
-    def begin(self, *, identity: str, given: str, settled: str) -> None:
-        """Write recipe.yaml and settled.yaml, unless an earlier session did, and open the session in run.json."""
-        for name, text in (("recipe.yaml", given), ("settled.yaml", settled)):
-            if not (self.path / name).exists():
-                self.write_text(name, text)
-        self.record.begin(identity)
+    def begin(self, *, given: str, text: str, asked: dict[str, Any], settled: dict[str, Any]) -> None:
+        """Write recipe.yaml, unless an earlier session did, and settled.yaml, and open the session in run.json.
+
+        Drafts that a killed process left are removed.
+
+        Args:
+            given: the recipe as it was given.
+            text: of the settled recipe.
+            asked: what the recipe asks for, to be compared with others.
+            settled: its values, settled.
+        """
+        sweep(self.path)
+        if not (self.path / "recipe.yaml").exists():
+            self.write_text("recipe.yaml", given)
+        self.write_text("settled.yaml", text)
+        self.record.begin(asked, settled)
+
+    def set_aside(self) -> tuple[str, list[str]]:
+        """Move what the run made at its end into a folder of its own: the folder's name, and what was moved."""
+        name = f"before-{len(self.record.read().get('sessions', [])) + 1}"
+        return name, set_aside(self.path, name)
 
     def end(self, exit_code: int, message: str) -> None:
         """Close the session in run.json."""
@@ -108,7 +125,13 @@ class RunFolder:
 
         Raises:
             Refused: the path leaves this folder, by its text or by a link in it.
+            EnvironmentFault: the folder was removed, also where another run has made one of its name since.
         """
+        if not (self._held.is_there() if self._held else self.path.is_dir()):
+            raise EnvironmentFault(
+                f"the run's folder {shown(self.path, 1000)} is gone, removed with its lock while the run worked in it: "
+                "run the recipe again"
+            )
         path = self.path / name
         root = self.path.resolve()
         if not path.parent.resolve().is_relative_to(root) or path.is_symlink() or path.resolve() == root:
@@ -124,8 +147,11 @@ class RunFolder:
         return path
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a whole UTF-8 file or none, with the line ends as given, without secrets."""
-        return self.write_bytes(name, redact(text).encode("utf-8"))
+        """Write a whole UTF-8 file or none, with the line ends as given, without secrets.
+
+        Bytes of paths that are no UTF-8 become escapes, which YAML and JSON read as what they were.
+        """
+        return self.write_bytes(name, redact(text).encode("utf-8", "backslashreplace"))
 
     def write_json(self, name: str, value: object) -> Path:
         """Write a whole JSON file or none."""

@@ -7,7 +7,8 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,25 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # som
 _TRIES, _PAUSE_S = 5, 0.02  # another process may look at the lock for an instant
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock that this process holds; `notice` says so when a process that died had left it behind."""
+
+    path: Path
+    handle: int
+    notice: str | None
+
+    def is_there(self) -> bool:
+        """Whether the file that is held still lies at its path: not, when the folder was removed or made anew."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), self.path.stat())
+        except OSError:
+            return False
+
+
 @contextmanager
-def hold(path: Path) -> Iterator[str | None]:
-    """Hold the lock file `path`; yields a notice when it was left behind by a process that died.
+def hold(path: Path) -> Iterator[Held]:
+    """Hold the lock file `path`.
 
     The file says who holds it: pid, host and since when. It is emptied, not removed, at the end: removing
     would let two processes hold two files of one name.
@@ -59,9 +76,11 @@ def hold(path: Path) -> Iterator[str | None]:
         try:
             with faults(path):
                 _write(handle, json.dumps({"pid": os.getpid(), "host": host, "since": now}))
-            yield f"took over the lock of {_who(before)}, which ended without letting go" if before else None
+            notice = f"took over the lock of {_who(before)}, which ended without letting go" if before else None
+            yield Held(path, handle, notice)
         finally:
-            _write(handle, "")
+            with suppress(OSError):  # the work that met a broken disk tells of it; the process lets go anyway
+                _write(handle, "")
     finally:
         os.close(handle)
 

@@ -4,8 +4,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runner.language.diff import differences
+
+_BRANCH = re.compile(r"refs/[^\0]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PACKAGES = (
     "recipe",
     "torch",
@@ -47,9 +51,15 @@ class Record:
         """As written: `new` (nothing yet), `running`, `done`, `interrupted`, `failed`."""
         return str(self.read().get("state", "new"))
 
-    def begin(self, identity: str) -> None:
-        """The run starts, or goes on, here and now. `identity` is equal for recipes that ask for the same work."""
-        session = {
+    def begin(self, asked: dict[str, Any], settled: dict[str, Any]) -> None:
+        """The run starts, or goes on, here and now; what it settles otherwise than before is the session's `changes`.
+
+        Args:
+            asked: what the recipe asks for, equal for recipes that ask for the same work.
+            settled: its values, settled.
+        """
+        before = self.read()
+        session: dict[str, Any] = {
             "started": _now(),
             "finished": None,
             "host": socket.gethostname(),
@@ -61,8 +71,11 @@ class Record:
             "git_commit": git_commit(Path.cwd()),
             "timings": {},
         }
-        sessions = [*self.read().get("sessions", []), session]
-        self._write({"state": "running", "exit_code": None, "identity": identity, "sessions": sessions})
+        changes = {key: [a, b] for key, a, b in differences(before.get("settled", settled), settled)}
+        if changes:
+            session["changes"] = changes
+        sessions = [*before.get("sessions", []), session]
+        self._write({"state": "running", "exit_code": None, "sessions": sessions, "asked": asked, "settled": settled})
 
     def end(self, exit_code: int, message: str) -> None:
         """The run is over: `done` (0), `interrupted` (128 and up, by a signal) or `failed`; `message` says why."""
@@ -110,13 +123,31 @@ def hardware() -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit checked out in `folder`, or None: no repository, no git, no answer within five seconds."""
-    command = ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
+    """The commit checked out in the repository that `folder` lies in, read from its files; None where there is none."""
+    home = next((place / ".git" for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    if home is None:
         return None
-    return answer.stdout.strip() or None
+    try:
+        if home.is_file():  # a worktree or a submodule: "gitdir: PATH"
+            home = home.parent / home.read_text("utf-8").removeprefix("gitdir:").strip()
+        shared = home / "commondir"
+        common = home / shared.read_text("utf-8").strip() if shared.is_file() else home
+        head = (home / "HEAD").read_text("utf-8").strip()
+        commit = head if not head.startswith("ref:") else _referred(head.removeprefix("ref:").strip(), home, common)
+    except (OSError, ValueError):
+        return None
+    return commit if commit is not None and _COMMIT.fullmatch(commit) else None
+
+
+def _referred(name: str, home: Path, common: Path) -> str | None:
+    """What a branch refers to: in a file of its own, or packed with others as lines 'COMMIT NAME'."""
+    if not _BRANCH.fullmatch(name) or ".." in name:
+        return None
+    for place in (home, common):
+        if (place / name).is_file():
+            return (place / name).read_text("utf-8").strip()
+    packed = [line.split() for line in (common / "packed-refs").read_text("utf-8").splitlines()]
+    return next((words[0] for words in packed if words[1:] == [name]), None)
 
 
 def _now() -> str:

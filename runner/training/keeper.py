@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from runner.data.batches import Work
-from runner.errors import CheckpointError, DataError, Interrupted
+from runner.errors import CheckpointError, Interrupted
 from runner.outputs.folder import RunFolder
 from runner.progress import Bar, Progress, Smoothed, memory
+from runner.shown import shown
 from runner.signals import Stop
 from runner.training import checkpoints
+from runner.training.checkpoints import Checkpoint
 from runner.training.idle import Idle
 from runner.training.loop import Logged, Trainer
-
-_DATA = "data_fingerprint"  # what a checkpoint's values call it
+from runner.training.origin import Origin
 
 
 class Grids(Protocol):
@@ -40,14 +40,14 @@ class Keeper:
     Attributes:
         training: the settled section.
         work: how many steps there are.
-        data: the fingerprint of all that is learned from.
+        origin: what is learned from, and the machine.
         validate: the validation loss of the model as it is; None without a validation set.
         idle: the parts that training does not need, which drawing does.
     """
 
     training: dict[str, Any]
     work: Work
-    data: str
+    origin: Origin
     folder: RunFolder
     progress: Progress
     stop: Stop
@@ -60,13 +60,14 @@ class Keeper:
     _since: float = field(default_factory=time.monotonic)
     _shown: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder.path / "checkpoints"
-
     def resume(self, trainer: Trainer) -> None:
-        """Takes up the newest whole checkpoint, names the damaged ones, and draws the grid that a stop cut off."""
-        checkpoint, damaged = checkpoints.newest(self.checkpoints)
+        """Takes up the newest whole checkpoint, names the damaged ones, and draws the grid that a stop cut off.
+
+        Raises:
+            CheckpointError: none is whole, or it is of another model or another version of recipe.
+            DataError: the data differ.
+        """
+        checkpoint, damaged = checkpoints.newest(self.folder.path / "checkpoints")
         if damaged and checkpoint is None:
             raise CheckpointError(f"{damaged[0]}, and no whole one is left: start anew with --fresh")
         for sentence in damaged:
@@ -74,16 +75,25 @@ class Keeper:
         if checkpoint is None:
             self.folder.trim_log(0)
             return
-        if checkpoint.values.pop(_DATA) != self.data:
-            raise DataError(
-                "the pictures are not those that the run began with: put them back, or start anew with --fresh"
-            )
-        trainer.restore(checkpoint)
-        self.saved = trainer.step
-        self.folder.trim_log(trainer.step)
-        self.progress.say(f"going on from step {trainer.step} of {self.work.steps}")
+        self._take_up(checkpoint, trainer)
         if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
             self._grid(trainer)
+
+    def _take_up(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
+        self.origin.require_same_data(checkpoint.values, self.progress)
+        try:
+            trainer.restore(checkpoint)
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint of step {checkpoint.step} does not fit this recipe ({shown(error)}): "
+                "start anew with --fresh"
+            ) from error
+        self.saved = trainer.step
+        self.folder.trim_log(trainer.step)
+        if differs := self.origin.differing(checkpoint.values):
+            self.progress.warn(f"going on from step {trainer.step}; close, not bitwise equal: {differs}")
+        else:
+            self.progress.say(f"going on from step {trainer.step} of {self.work.steps}")
 
     def stepped(self) -> None:
         self.bar.advance()
@@ -144,8 +154,9 @@ class Keeper:
 
     def _save(self, trainer: Trainer) -> None:
         checkpoint = trainer.checkpoint()
-        checkpoint.values[_DATA] = self.data
-        checkpoints.save(self.checkpoints, checkpoint, self.training["checkpoints_total_limit"])
+        checkpoint.values.update(self.origin.values)
+        folder = self.folder.file("checkpoints")
+        checkpoints.save(folder, checkpoint, self.training["checkpoints_total_limit"])
         self.saved = trainer.step
 
     def _validate(self, trainer: Trainer) -> None:

@@ -30,6 +30,7 @@ from runner.training.caches import Caches
 from runner.training.idle import Idle, idle_parts
 from runner.training.keeper import Grids, Keeper
 from runner.training.loop import Trainer, train
+from runner.training.origin import Origin
 from runner.training.validation import validation
 
 _MEASURED = 1024  # pictures
@@ -44,6 +45,7 @@ class Around:
         folder: the run's folder.
         cache_dir: the cache root.
         grids: draws pictures on the way.
+        allow_changes: whether the run goes on with other data than it began with.
     """
 
     accelerator: Accelerator
@@ -52,6 +54,7 @@ class Around:
     progress: Progress
     stop: Stop
     grids: Grids
+    allow_changes: bool
 
 
 def run_training(
@@ -66,7 +69,8 @@ def run_training(
         values: the settled recipe.
 
     Raises:
-        CheckpointError: no checkpoint is whole. DataError: the pictures changed since the run was stopped.
+        CheckpointError: no checkpoint is whole, or it does not fit. DataError: the pictures changed since the run was
+            stopped, and it may not go on with others.
         Diverged, EnvironmentFault: as the loop and the checkpoints say.
         Interrupted: after a checkpoint was written.
     """
@@ -83,9 +87,9 @@ def run_training(
         trainer = Trainer(family, groups, training, around.accelerator, batches)
         objective = objective_of(values["model"]["type"])
         validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
-        data = "+".join(data.fingerprint for data in (pictures, prior) if data is not None)
+        origin = Origin.of((pictures, prior), values["compute"], around.cache_dir, around.allow_changes)
         keeper = Keeper(
-            training, batches.work, data, around.folder, around.progress, around.stop, around.grids, idle, validate
+            training, batches.work, origin, around.folder, around.progress, around.stop, around.grids, idle, validate
         )
         keeper.resume(trainer)
         idle.rest()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -196,25 +197,78 @@ def test_the_log_goes_back_to_a_step_and_drops_a_torn_line(tmp_path: Path) -> No
     assert [json.loads(line).get("step") for line in lines] == [1, 2, 3, None, 4]
 
 
+def begin(run: RunFolder, given: str = "name: rose\n", seed: int = 0) -> None:
+    asked = {"name": "rose", "seed": "auto"}
+    run.begin(given=given, text=f"name: rose\nseed: {seed}\n", asked=asked, settled={**asked, "seed": seed})
+
+
 def test_the_record_of_a_run(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "rose")
-    assert (run.state, run.can_go_on, run.identity) == ("new", False, None)
+    assert (run.state, run.can_go_on) == ("new", False)
     with run.lock():
-        run.begin(identity="abc", given="name: rose\n", settled="name: rose\nseed: 0\n")
+        begin(run)
         with run.record.timed("train"):
             pass
-        assert (run.state, run.can_go_on, run.identity) == ("running", False, "abc")
+        assert (run.state, run.can_go_on) == ("running", False)
         run.end(143, "stopped")
     assert (run.state, run.can_go_on) == ("interrupted", True)
     with run.lock():
-        run.begin(identity="abc", given="changed", settled="changed")  # the first session's recipe stays
+        begin(run, given="changed", seed=1)
         run.end(0, "done")
     assert (run.state, run.can_go_on) == ("done", False)
-    assert (run.path / "recipe.yaml").read_text() == "name: rose\n"
-    first, second = run.record.read()["sessions"]
+    assert (run.path / "recipe.yaml").read_text() == "name: rose\n"  # the first session's stays
+    assert (run.path / "settled.yaml").read_text() == "name: rose\nseed: 1\n"  # what is used now
+    record = run.record.read()
+    assert (record["asked"]["seed"], record["settled"]["seed"]) == ("auto", 1)
+    first, second = record["sessions"]
     assert first["timings"].keys() == {"train"}
     assert (first["exit_code"], second["exit_code"]) == (143, 0)
+    assert "changes" not in first
+    assert second["changes"] == {"seed": [0, 1]}
     assert {"torch", "diffusers"} <= second["versions"].keys()
+
+
+def test_drafts_of_a_killed_process_go_when_the_run_goes_on(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "rose")
+    for draft in ("checkpoints/.tmp-step-000002/state.json", "samples/.tmp-1f", ".tmp-model/unet/.tmp-2", "model/kept"):
+        (run.path / draft).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / draft).write_text("half")
+    begin(run)
+    left = {str(path.relative_to(run.path)) for path in run.path.rglob("*")}
+    assert left == {"checkpoints", "samples", "model", "model/kept", "recipe.yaml", "settled.yaml", "run.json"}
+
+
+def test_what_was_made_at_the_end_is_set_aside_whole(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "rose")
+    begin(run)
+    for name in ("model/unet/w", "sample.yaml", "samples/grid.png", "samples/step-000002.png", "log.jsonl"):
+        run.write_text(name, name)
+    assert run.set_aside() == ("before-2", ["model", "sample.yaml", "samples/grid.png"])
+    assert (run.path / "before-2" / "model" / "unet" / "w").read_text() == "model/unet/w"
+    run.write_text("samples/00000.png", "after a stop in the midst")
+    assert run.set_aside() == ("before-2", ["samples/00000.png"])
+    assert sorted(path.name for path in (run.path / "samples").iterdir()) == ["step-000002.png"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path, anew: bool) -> None:
+    run = RunFolder.create(tmp_path, "rose")
+    with run.lock():
+        run.append_log({"step": 1})
+        shutil.rmtree(run.path)
+        if anew:
+            begin(RunFolder.create(tmp_path, "rose"))  # of the same name
+        before = sorted(tmp_path.rglob("*"))
+        for write in (lambda: run.append_log({"step": 2}), lambda: run.write_text("samples/a.txt", "a")):
+            with pytest.raises(EnvironmentFault, match=r"the run.s folder .*rose/001 is gone"):
+                write()
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_paths_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "rose")
+    run.write_json("run.json", {"asked": {"id": "/pictures/\udcff"}})
+    assert run.record.read() == {"asked": {"id": "/pictures/\udcff"}}
 
 
 @pytest.mark.parametrize(
@@ -223,14 +277,14 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
 )
 def test_how_a_run_ended_decides_whether_it_goes_on(tmp_path: Path, code: int, state: str, goes_on: bool) -> None:
     run = RunFolder.create(tmp_path, "rose")
-    run.begin(identity="abc", given="", settled="")
+    begin(run)
     run.end(code, "why")
     assert (run.state, run.can_go_on) == (state, goes_on)
 
 
 def test_a_run_that_died_without_a_word_is_interrupted(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "rose")
-    run.begin(identity="abc", given="", settled="")  # nobody holds the lock
+    begin(run)  # nobody holds the lock
     assert (run.record.state, run.state, run.can_go_on) == ("running", "interrupted", True)
 
 

@@ -96,7 +96,7 @@ def test_a_lock_from_another_host_is_kept_and_the_mend_named(run: RunFolder) -> 
 
 
 def test_a_run_on_another_host_still_runs(run: RunFolder) -> None:
-    run.begin(identity="abc", given="", settled="")
+    run.begin(given="", text="", asked={}, settled={})
     (run.path / "lock").write_text(json.dumps({"pid": 123, "host": "elsewhere", "since": "now"}))
     assert (run.state, run.can_go_on) == ("running", False)
 

@@ -104,7 +104,7 @@ def test_older_ones_stay_until_the_new_one_was_read_back(tmp_path, monkeypatch):
             path.write_bytes(path.read_bytes()[:-1] + b"\xff")
 
     monkeypatch.setattr(checkpoints, "sync_folder", sync_badly)
-    with pytest.raises(EnvironmentFault, match="the sha256 of parameters.safetensors differs"):
+    with pytest.raises(EnvironmentFault, match=r"the sha256 of parameters\.safetensors differs"):
         checkpoints.save(tmp_path, checkpoint(2), 1)
     assert checkpoints.newest(tmp_path)[0].step == 1
 
