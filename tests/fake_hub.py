@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NEXT = COMMIT[::-1]  # where the main branch is once it has moved
 
 ERRORS = {
     "gone/set": (404, {"X-Error-Code": "RepoNotFound"}),
@@ -39,6 +40,7 @@ Trouble = dict[tuple[str, str], str]
 
 class _Hub(BaseHTTPRequestHandler):
     repositories: dict[str, Files]
+    before: dict[str, Files] | None
     trouble: Trouble
     asked: list[str]
 
@@ -67,9 +69,11 @@ class _Hub(BaseHTTPRequestHandler):
             return self._send(status, b"{}", headers)
         if id not in self.repositories:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
-        if revision not in (None, "main", COMMIT):
+        newest = COMMIT if self.before is None else NEXT
+        if revision not in (None, "main", COMMIT, newest):
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        files = self.repositories[id]
+        self.commit = COMMIT if revision == COMMIT else newest
+        files = (self.repositories if self.commit == newest else self.before)[id]
         if action == "resolve":
             return self._file(id, rest, files.get(rest))
         if action == "tree":
@@ -77,13 +81,13 @@ class _Hub(BaseHTTPRequestHandler):
         if action == "paths-info":
             asked = parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
             return self._json([entry for entry in _entries(files, "", True) if entry["path"] in asked])
-        return self._json(_info(id, files))
+        return self._json(_info(id, self.commit, files))
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _file(self, id: str, path: str, data: bytes | None) -> None:
-        headers = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
         if data is None:
             return self._send(404, b"", headers | {"X-Error-Code": "EntryNotFound"})
         headers["ETag"] = f'"{_sha256(data) if _is_large(path) else _oid(data)}"'
@@ -157,7 +161,7 @@ def _entries(files: Files, folder: str, recursive: bool) -> list[dict]:
     return list(found.values())
 
 
-def _info(id: str, files: Files) -> dict:
+def _info(id: str, commit: str, files: Files) -> dict:
     card = {}
     match = re.match(rb"---\n(.*?)\n---", files.get("README.md", b""), re.DOTALL)
     if match is not None:
@@ -165,7 +169,7 @@ def _info(id: str, files: Files) -> dict:
     siblings = [_sibling(path, data) for path, data in files.items()]
     return {
         "id": id,
-        "sha": COMMIT,
+        "sha": commit,
         "private": False,
         "gated": False,
         "disabled": False,
@@ -179,10 +183,17 @@ def _info(id: str, files: Files) -> dict:
 
 @contextmanager
 def serve(
-    repositories: dict[str, Files], trouble: Trouble | None = None, asked: list[str] | None = None
+    repositories: dict[str, Files],
+    trouble: Trouble | None = None,
+    asked: list[str] | None = None,
+    before: dict[str, Files] | None = None,
 ) -> Iterator[str]:
-    """Serve `repositories` (id -> path -> bytes) and yield the address; `asked` collects the requests."""
-    members = {"repositories": repositories, "trouble": trouble or {}, "asked": [] if asked is None else asked}
+    """Serve `repositories` (id -> path -> bytes) and yield the address.
+
+    `asked` collects the requests; `before` is what the repositories were at `COMMIT`, when their branch has moved.
+    """
+    members = {"repositories": repositories, "before": before, "trouble": trouble or {}}
+    members["asked"] = [] if asked is None else asked
     handler = type("Handler", (_Hub,), {**members, "protocol_version": "HTTP/1.1"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
