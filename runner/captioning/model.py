@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from typing import Any
@@ -17,6 +16,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES as 
 from runner.errors import ModelError, Refused
 from runner.models.classes import Kind
 from runner.models.files import Files
+from runner.models.foreign_code import asked_code, pairs
 from runner.models.quiet import quiet
 from runner.models.weight_files import weight_files
 from runner.models.weights import check_shapes, read_header
@@ -32,7 +32,6 @@ _PICTURES = ("processor_config.json", "preprocessor_config.json")
 _WORDS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _SETTINGS = (CONFIG, "generation_config.json", *_PICTURES, "video_preprocessor_config.json", "tokenizer_config.json")
 _BESIDE = ("special_tokens_map.json", "added_tokens.json", "merges.txt", "chat_template.jinja", "chat_template.json")
-_CODE = {"auto_map", "trust_remote_code", "custom_pipelines", "custom_generate", "audio_tokenizer"}
 _ELSEWHERE = {"adapter_config.json": "an adapter", "audio_tokenizer_config.json": "an audio tokenizer"}
 _MOST_LAYERS = 1000  # in one number of a configuration
 
@@ -116,7 +115,7 @@ def skeleton(title: str, model_type: str, cls: str, config: dict[str, Any]) -> n
     """
     quiet()
     try:
-        for key, value in _pairs(config):
+        for key, value in pairs(config):
             if "layer" in key and isinstance(value, int) and value > _MOST_LAYERS:
                 raise ValueError(f"{key} is {value:,}")
         with torch.device("meta"):
@@ -148,23 +147,9 @@ def _described(files: Files, name: str) -> dict[str, Any]:
     value, title = files.json(name), files.title(name)
     if not isinstance(value, dict):
         raise ModelError(f"{title} is no configuration: get the model again")
-    for key, inner in _pairs(value):
-        kernel = key.endswith("_implementation") and isinstance(inner, str) and "/" in inner
-        if key in _CODE or kernel:
-            raise Refused(f"{title} sets {shown(key)}: recipes cannot run code, choose another model")
+    if code := asked_code(value):
+        raise Refused(f"{title} sets {shown(code)}: recipes cannot run code, choose another model")
     return value
-
-
-def _pairs(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a JSON value with what it holds, at all depths; what lies in an `*_implementation` counts as it."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            name = above if above.endswith("_implementation") else key
-            yield name, inner
-            yield from _pairs(inner, name)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _pairs(inner, above)
 
 
 def _check_weights(files: Files, weights: list[str], model: nn.Module, parameters: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from runner.errors import ModelError, Refused
 from runner.models.files import Files
+from runner.models.foreign_code import asked_code
 from runner.shown import shown
 
 INDEX = "model_index.json"
@@ -50,9 +51,9 @@ def read_index(files: Files) -> Index:
     if not isinstance(index, dict):
         raise ModelError(f"{title} is not an index of diffusers: get the model again")
     pipeline = index.get("_class_name")
-    code = [key for key in ("auto_map", "trust_remote_code", "custom_pipeline") if key in index]
+    code = asked_code(index)
     if isinstance(pipeline, list) or code:
-        asks = f"its pipeline is {shown(pipeline)}" if isinstance(pipeline, list) else f"it sets {code[0]}"
+        asks = f"its pipeline is {shown(pipeline)}" if isinstance(pipeline, list) else f"it sets {shown(code)}"
         raise _runs_code(title, asks)
     if pipeline not in FAMILIES:
         known = ", ".join(dict.fromkeys(FAMILIES.values()))

@@ -14,6 +14,7 @@ from runner.errors import ModelError, Refused, causes
 from runner.models.classes import Kind, class_of, kind_of, skeleton
 from runner.models.family import Part
 from runner.models.files import Files
+from runner.models.foreign_code import asked_code
 from runner.models.weight_files import inside, weight_files
 from runner.models.weights import Shape, check_finite, check_shapes, read_header
 from runner.shown import shown
@@ -25,7 +26,6 @@ __all__ = ["fetch_parts", "find_part", "load_part", "load_parts", "part_size", "
 
 _AGAIN = "get its weights and its config.json again, both of the same model"
 _ADAPTER = "adapter_config.json"
-_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")
 
 
 def find_part(
@@ -145,10 +145,8 @@ def _config(files: Files, name: str, cls: str, kind: Kind) -> dict[str, Any]:
     config = files.json(name)
     if not isinstance(config, dict):
         raise ModelError(f"{files.title(name)} is no configuration: get the model again")
-    code = [key for key in _CODE if key in config]
-    code += [key for key, value in config.items() if key.endswith("_implementation") and "/" in str(value)]
-    if code:
-        raise Refused(f"{files.title(name)} sets {code[0]}: recipes cannot run code, choose another model")
+    if code := asked_code(config):
+        raise Refused(f"{files.title(name)} sets {shown(code)}: recipes cannot run code, choose another model")
     if config.get("quantization_config") or config.get("transformers_weights"):
         raise ModelError(
             f"{files.title(name)} is of quantized or renamed weights: this version of recipe reads plain ones"

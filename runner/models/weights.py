@@ -21,7 +21,7 @@ PICKLES = (".ckpt", ".pt", ".bin", ".pth")
 """How the names of weight files end that are pickles."""
 
 _LARGEST_HEADER = 10**8  # bytes, as safetensors itself allows
-_SAFE_TORCH = "2.10"  # advisories on weights_only below it
+_SAFE_TORCH = "2.10"  # below it weights_only can be made to run code: CVE-2026-24747, GHSA-63cw-57p8-fm3p
 _FIRST = 2**18  # bytes to begin with: the header of most files
 _BITS = {
     **{"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32},

@@ -46,6 +46,7 @@ def test_an_index_names_pipeline_parts_and_options(model):
         ({"trust_remote_code": True}, "it sets trust_remote_code"),
         ({"auto_map": {"AutoModel": "x.y"}}, "it sets auto_map"),
         ({"custom_pipeline": "me/code"}, "it sets custom_pipeline"),
+        ({"unet_config": {"auto_map": {}}}, "it sets auto_map"),
     ],
 )
 def test_an_index_that_asks_for_code_is_refused(model, changes, asks):

@@ -317,6 +317,8 @@ def test_a_tokenizer_without_its_words_is_said(model):
     ("part", "added", "error", "said"),
     [
         ("text_encoder", {"attn_implementation": "stranger/kernel"}, Refused, "sets attn_implementation"),
+        ("text_encoder", {"_attn_implementation_internal": "stranger/kernel"}, Refused, "sets _attn_implementation_in"),
+        ("text_encoder", {"text_config": {"auto_map": {"AutoModel": "x.y"}}}, Refused, "sets auto_map"),
         ("text_encoder", None, ModelError, "is an adapter inside a model"),
     ],
 )
