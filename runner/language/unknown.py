@@ -137,7 +137,7 @@ def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
             exact.append(section)
         elif name := alias(keys, key, None):
             aliased.append((*section, name))
-    if len(path) > 1 and (near := [place for place in (*exact, *aliased) if place[0] == path[0]]):
+    if len(path) > 1 and (near := [place for place in (*exact, *aliased) if place[:1] == path[:1]]):
         exact, aliased = [s for s in exact if s in near], [a for a in aliased if a in near]
     least = min((_depth(s) for s in exact), default=0)
     exact = [s for s in exact if _depth(s) == least]

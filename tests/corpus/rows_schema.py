@@ -54,6 +54,12 @@ told(
     toy(training={"ema": {"batch_size": 1}}),
     "'batch_size' in training.ema: it belongs under 'training:'",
 )
+told(
+    "SCH08",
+    "in a group, of the top",
+    toy(training={"ema": {"name": 1}}),
+    "'name' in training.ema: it belongs at the top",
+)
 told("SCH08", "a peer's name at the top", f"{REST}lr: 1\n", "unknown key 'lr': did you mean training.learning_rate")
 
 for key in ("1", "2024-01-01", "null", "true", ".nan", "0x1F"):
