@@ -135,6 +135,9 @@ def doctor(arguments: Namespace) -> int:
 
 def data(arguments: Namespace) -> int:
     """Look at a recipe's data, or export it."""
+    from runner import doctor as examination
+
+    examination.floors()  # before anything old can be imported
     from runner.look import look
     from runner.progress import create
 

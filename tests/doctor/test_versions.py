@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.cli import main
 from runner.doctor import floors
 from runner.doctor.versions import Need, installed, misfit, needs, release
 from runner.errors import EnvironmentFault
@@ -49,6 +50,13 @@ def test_an_old_package_is_named_with_the_mend(pretend, name: str, version: str)
     pretend(name, version)
     with pytest.raises(EnvironmentFault, match=rf'{name} {version} is too old: run  pip install --upgrade "{name}>='):
         floors()
+
+
+@pytest.mark.parametrize("verb", ["run", "data"])
+def test_every_start_checks_them(pretend, capsys, verb: str) -> None:
+    pretend("torch", "2.9.1")
+    assert main([verb, "quickstart"]) == 5
+    assert "torch 2.9.1 is too old" in capsys.readouterr().err
 
 
 def test_all_faults_stand_in_one_sentence(pretend) -> None:
