@@ -21,6 +21,7 @@ if __name__ == "__main__":
         "kept": [str(path) for path in home.rglob("*")],
     }
     section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 2, "max_new_tokens": 8}}
+    (folder / "run").mkdir(parents=True)
     around = {"cache_dir": folder / "cache", "folder": folder / "run", "progress": Remembers(), "stop": Stop("again")}
     source = caption(source_of(data), facts, section, **CPU, **around)
     captions = {entry.item.name: entry.item.caption for entry in source}

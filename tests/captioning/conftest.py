@@ -142,6 +142,7 @@ def captions(data, tmp_path, blip):
         asked = {"prompt": None, "overwrite": False, "batch_size": 2, "max_new_tokens": 8, **asked}
         section = {"background": "#ffffff", "on_error": on_error, "max_images": max_images, "caption": asked}
         write.progress = Remembers()
+        (tmp_path / folder).mkdir(exist_ok=True)
         write.source = caption(
             source_of(data),
             inspect(files_of(model), allow_pickle=False),

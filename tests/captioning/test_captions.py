@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on_where_it_was(captions, seen, tmp_path, llava):
     with pytest.raises(Interrupted, match="stopped after 2 captions, which are kept: run again") as caught:
         captions(stop=StopsAfter(1))
     assert caught.value.exit_code == 143
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "captions").exists()
     found = captions()
     assert seen == [2, 2]
     shutil.rmtree(tmp_path / "cache")
