@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.hub.ids import as_path
 from runner.language.as_given import at, put
-from runner.language.diff import differences, render
+from runner.language.diff import ABSENT, differences, render
 from runner.language.document import Steps
 from runner.language.recipe import Recipe
 
@@ -73,23 +73,22 @@ def told(found: list[Change]) -> str:
     return ", ".join([*(render([change]) for change in found[:_NAMED]), *more])
 
 
-def kept(given: Any, now: Any, before: Any, settled: Any) -> Any:
-    """A recipe's values with what an earlier run settled, such as the commits of hub ids, wherever it asks the same.
+def kept(given: Any, now: Any, before: Any, earlier: Any) -> Any:
+    """A recipe's values with those of an earlier run wherever it asks as `before`: the commits of hub ids, say.
 
     Args:
-        given: the resolved values; now: the same with absolute paths, as `asked` gives them.
+        given: the resolved values; `now`: the same as `asked` gives them.
         before: what the earlier run was asked.
-        settled: what became of that.
+        earlier: what is to be kept of it, such as what became of that.
     """
-    if all(isinstance(value, dict) for value in (given, now, before, settled)):
-        shared = before.keys() & settled.keys()
-        return {
-            key: kept(value, now[key], before[key], settled[key]) if key in shared else value
-            for key, value in given.items()
-        }
-    if all(isinstance(value, list) and len(value) == len(given) for value in (now, before, settled)):
-        return [kept(*entries) for entries in zip(given, now, before, settled, strict=True)]
-    return settled if now == before != settled else given
+    sides = (given, now, before, earlier)
+    if all(isinstance(side, dict) for side in sides):
+        keys = {**given, **earlier}
+        values = {key: kept(*(side.get(key, ABSENT) for side in sides)) for key in keys}
+        return {key: value for key, value in values.items() if value != ABSENT}
+    if all(isinstance(side, list) and len(side) == len(given) for side in sides):
+        return [kept(*entries) for entries in zip(*sides, strict=True)]
+    return earlier if now == before != earlier else given
 
 
 def _samples_per_step(found: list[Change], now: dict[str, Any]) -> tuple[int, int]:
