@@ -65,7 +65,7 @@ class Record:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "hardware": hardware(),
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.release()}",  # platform.platform() would start a process
             "python": platform.python_version(),
             "versions": versions(),
             "git_commit": git_commit(Path.cwd()),
