@@ -179,7 +179,7 @@ class Run:
     def _keep_model(self, family: Trainable) -> None:
         """model/ appears whole or not at all; a recipe beside it draws with it."""
         method = method_of(self.values)
-        with whole_folder(self.folder.path / "model") as draft:
+        with whole_folder(self.folder.file("model")) as draft:
             method.save(family, self.values, draft)
             text = card(self.settled.portable, versions(), {"Parameters": _parameters(family)})
             (draft / "README.md").write_text(text, "utf-8")
