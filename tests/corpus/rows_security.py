@@ -27,6 +27,7 @@ CODE = [
     *("exec", "eval", "import", "python", "_target_", "class_path", "requirements", "shell", "env"),
 ]
 PUBLISHING = ["push", "push_to_hub", "upload", "report_to", "wandb", "tensorboard", "webhook", "notify", "slack"]
+GUARDS = ["allow_pickle", "unsafe", "weights_only", "use_safetensors"]
 URLS = [
     *("http://127.0.0.1:1/model", "https://huggingface.co/a/b", "file:///etc/passwd", "hf://a/b", "s3://b/k"),
     *("git+ssh://git@host/x", "data:text/plain,x", "HTTP://HOST/x", "\\\\host\\share", "//host/share", "a/../../b"),
@@ -283,3 +284,8 @@ def _(folder):
     top = [drawing(**{key: True}) for key in PUBLISHING]
     inner = [toy(training={key: True}) for key in PUBLISHING]
     return each([*top, *inner], "command-line choice")
+
+
+@case("SEC17", "keys that weaken a guard", exits=6, says="weakening a guard is a command-line choice")
+def _(folder):
+    return each([drawing(**{key: True}) for key in GUARDS], "command-line choice")
