@@ -17,7 +17,7 @@ from runner.shown import shown
 
 EXIT_CODES = """exit codes:
   0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
-  6 refused as unsafe   7 checkpoint   8 diverged   130 SIGINT   143 SIGTERM (both can go on)   70 a bug"""
+  6 refused as unsafe   7 checkpoint   8 diverged   129 SIGHUP, 130 SIGINT, 143 SIGTERM (can go on)   70 a bug"""
 
 EXAMPLES = """examples:
   recipe ls                                         what is shipped

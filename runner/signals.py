@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: stop at the next safe place the first time, at once the second."""
+"""SIGINT and SIGTERM: stop at the next safe place the first time, at once the second. SIGHUP: always the first way."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 from runner.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone; the system and the shell may both say so
 _PATIENCE = 2.0  # seconds in which Python should have seen a signal, if it is not inside one long operation
 
 
 class Stop:
-    """Turns the two signals into `Interrupted`, a context manager for a whole run.
+    """Turns the signals into `Interrupted`, a context manager for a whole run.
 
     Outside `deferred` a signal raises where the run stands. Inside, the first one is only noted: the work calls
     `check` when it is safe to stop.
@@ -35,7 +36,10 @@ class Stop:
         self._watch = _Watch()
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+        heard = [number for number in (*_SIGNALS, _HANGUP) if number is not None]
+        if _HANGUP is not None and signal.getsignal(_HANGUP) is signal.SIG_IGN:
+            heard.remove(_HANGUP)  # nohup
+        self._before = {number: signal.signal(number, self._caught) for number in heard}
         self._watch.start()
         return self
 
@@ -68,6 +72,8 @@ class Stop:
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
         self._watch.heard.set()
         first, self.requested = self.requested is None, signum
+        if self._defer and signum == _HANGUP:
+            return
         if self._defer and first:
             with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
                 os.write(2, b"\nstopping after this step; a second signal stops at once, without saving it\n")
@@ -106,6 +112,7 @@ class _Watch:
                 continue
             caught += 1
             if caught == 1 and not self.heard.wait(_PATIENCE):
-                os.write(2, b"\nthe step under way is a long one; a second signal ends the run at once\n")
+                with suppress(OSError):
+                    os.write(2, b"\nthe step under way is a long one; a second signal ends the run at once\n")
             elif caught > 1 and not self._over.wait(_PATIENCE):
                 os._exit(128 + numbers[0])  # as after a crash: what was written whole is kept

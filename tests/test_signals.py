@@ -1,16 +1,20 @@
 """Signals, where Python cannot see them for a while."""
 
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from runner.errors import Interrupted
+from runner.signals import Stop
+
 LONG = """
-import hashlib, sys
+import hashlib, threading
 from runner.signals import Stop
 with Stop("the same command goes on"):
-    print("ready", flush=True)
+    threading.Timer(0.5, print, ["ready"], {"flush": True}).start()  # once the hour has begun
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2**31 - 1)  # an hour without a look at signals, as in a large convolution
 """
 
@@ -29,3 +33,25 @@ def test_a_second_signal_ends_a_long_operation(number):
             assert process.wait(60) == 128 + number
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_terminal_that_goes_away_ends_the_step_first_however_often_it_is_said():
+    with Stop("the same command goes on") as stop:
+        with stop.deferred():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Interrupted, match="stopped at step 3: the same command") as caught:
+            stop.check("at step 3")
+    assert caught.value.exit_code == 128 + signal.SIGHUP
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop("the same command goes on") as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.requested is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
