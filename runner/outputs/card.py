@@ -7,7 +7,8 @@ from typing import Any
 
 from runner.shown import shown
 
-_MARKED = re.compile(r"([\\`*_\[\]<>#&|~])")
+_MARKED = re.compile(r"[\\`*_\[\]<>#&|~$@]|:(?=//)|(?<=www)\.")  # the last two: bare addresses become links
+_BLOCK = re.compile(r"^(\d*)([-+=.)])")  # how a list or the underline of a heading begins
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DATA = {"builtin": "pictures that recipe draws itself", "folder": "a folder of pictures"}
 _HERE = "PATH_OF_THIS_FOLDER"
@@ -22,7 +23,7 @@ def card(recipe: Mapping[str, Any], versions: Mapping[str, str], facts: Mapping[
         facts: more rows for the table, as "Parameters": "1,512,003".
     """
     data, training = recipe.get("data", {}), recipe.get("training", {})
-    rows = {"Data": _data(data), **({"Resolution": f"{data['resolution']} px"} if "resolution" in data else {})}
+    rows = {"Data": _data(data), **({"Resolution": f"{_text(data['resolution'])} px"} if "resolution" in data else {})}
     if training:
         rows |= {"Batch size": _text(training.get("batch_size")), "Learning rate": _text(training.get("learning_rate"))}
     rows |= {"Seed": _text(recipe.get("seed")), **{_text(key): _text(value) for key, value in facts.items()}}
@@ -34,7 +35,7 @@ def card(recipe: Mapping[str, Any], versions: Mapping[str, str], facts: Mapping[
 
 # {_text(recipe["name"])}
 
-{_text(recipe.get("description") or "A diffusion model made with recipe.")}
+{_paragraph(recipe.get("description") or "A diffusion model made with recipe.")}
 
 | | |
 |---|---|
@@ -61,7 +62,7 @@ def _in_a_recipe(recipe: Mapping[str, Any]) -> str:
     if adapter is None:
         return f"model: {{type: pretrained, id: {_HERE}}}"
     key = "loras" if adapter["type"] == "lora" else "embeddings"
-    return f"model: {{type: pretrained, id: {_text(_base(model))}, {key}: [{{id: {_HERE}}}]}}"
+    return f"model: {{type: pretrained, id: {_base(model)}, {key}: [{{id: {_HERE}}}]}}"
 
 
 def _in_python(recipe: Mapping[str, Any]) -> str:
@@ -72,7 +73,7 @@ def _in_python(recipe: Mapping[str, Any]) -> str:
     if model.get("num_class_embeds"):  # no pipeline of diffusers draws pixels of a class
         load = f'unet = UNet2DModel.from_pretrained("{_HERE}", subfolder="unet")'
         return f"from diffusers import UNet2DModel\n\n{load}"
-    base = _HERE if adapter is None else _text(_base(model))
+    base = _HERE if adapter is None else _base(model)
     lines = ["from diffusers import DiffusionPipeline", "", f'pipeline = DiffusionPipeline.from_pretrained("{base}")']
     if adapter is not None and adapter["type"] == "lora":
         lines.append(f'pipeline.load_lora_weights("{_HERE}", weight_name="pytorch_lora_weights.safetensors")')
@@ -108,4 +109,9 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _text(value: object) -> str:
     """Text from outside that Markdown shows as it is."""
-    return _MARKED.sub(r"\\\1", shown(value, 1000))
+    return _MARKED.sub(r"\\\g<0>", shown(value, 1000).strip())
+
+
+def _paragraph(value: object) -> str:
+    """As `_text`, for a line of its own."""
+    return _BLOCK.sub(r"\1\\\2", _text(value))
