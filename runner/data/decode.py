@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +25,12 @@ Image.init()  # registers them all
 
 MAX_PIXELS = 178_956_970
 """Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
+
+LARGE = 2**25
+"""Pixels of a picture that may take a gigabyte while it is worked on: only one such is in memory at a time."""
+
+_large = threading.Lock()
+_thread = threading.local()
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,6 +60,18 @@ def opened(path: Path) -> BinaryIO:
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))
 
 
+@contextmanager
+def one_large_at_a_time() -> Iterator[None]:
+    """Around one thread's work on one picture: other threads wait with their large pictures until it is done."""
+    _thread.has_large = False
+    try:
+        yield
+    finally:
+        if _thread.has_large:
+            _large.release()
+        del _thread.has_large
+
+
 def open_picture(file: BinaryIO) -> Image.Image:
     """Decode the first frame of `file`, in whatever mode it has; the file may be closed after.
 
@@ -68,6 +89,9 @@ def open_picture(file: BinaryIO) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadPicture(f"declares {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
+    if width * height > LARGE and getattr(_thread, "has_large", None) is False:
+        _large.acquire()
+        _thread.has_large = True
     image.load()
     return image
 

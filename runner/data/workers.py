@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from runner.data.decode import one_large_at_a_time
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -15,14 +17,15 @@ _AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough 
 def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
     """`work(thing)` for each of `things`, in their order, computed in threads: pillow lets go of Python's lock.
 
-    `things` is read only a little ahead. An exception of `work` or of `things` ends the iteration.
+    `things` is read only a little ahead, and only one thread at a time has a large picture. An exception of `work` or
+    of `things` ends the iteration.
     """
     threads = min(32, os.cpu_count() or 1)
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
         try:
             for thing in things:
-                pending.append(pool.submit(work, thing))
+                pending.append(pool.submit(_sparing, work, thing))
                 if len(pending) >= _AHEAD * threads:
                     yield pending.popleft().result()
             while pending:
@@ -30,3 +33,8 @@ def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _sparing(work: Callable[[T], R], thing: T) -> R:
+    with one_large_at_a_time():
+        return work(thing)

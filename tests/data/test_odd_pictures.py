@@ -10,6 +10,7 @@ import random
 import shutil
 import socket
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import pytest
 from PIL import Image
 
 from runner.cli import main
+from runner.data import decode
 from runner.data.cache import Pictures, prepare
 from runner.data.folder import KINDS, OTHER_KINDS, Folder
+from runner.data.workers import in_order
 from tests.corpus.table import toy
 from tests.corpus.table import write as write_recipe
 
@@ -226,6 +229,23 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path, section, progress, 
     pictures = prepare(source, section=section(on_error="skip"), cache_dir=tmp_path / "cache", progress=progress)
     assert pictures.name(0) == "a.png"
     assert [name for name, _ in pictures.skipped] == ["loop.jpg", "pipe.png", "round", "socket.gif", "zero.png"]
+
+
+def test_one_large_picture_is_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr(decode, "LARGE", SIZE[0] * SIZE[1] - 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    data, busy, most = saved(plain("RGB"), "png") or b"", [], []
+
+    def work(number: int) -> int:
+        image = decode.open_picture(io.BytesIO(data))
+        busy.append(number)
+        most.append(len(busy))
+        time.sleep(0.001)
+        busy.remove(number)
+        return image.width
+
+    assert list(in_order(work, range(50))) == [SIZE[0]] * 50
+    assert max(most) == 1
 
 
 IMAGES = os.environ.get("RECIPE_PILLOW_IMAGES")
