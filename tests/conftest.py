@@ -45,3 +45,8 @@ def defaults(file, **values):
     from runner.language.schemas import Place, read
 
     return fill([Place(file, read(file))], values)
+
+
+def each(values, *, few):
+    """Parameters of a test: those in `few` always, the others where there is time."""
+    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]

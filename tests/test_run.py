@@ -2,8 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 
 from runner.cli import main
 from runner.outputs import png
+from tests.processes import forked
 
 TINY = """\
 version: 1
@@ -191,36 +191,23 @@ def test_a_changed_recipe_is_a_new_run_and_a_finished_one_is_repeated(here):
     assert names(here / "outputs" / "tiny") == ["001", "002", "003", "latest"]
 
 
-def start(here, *arguments):
-    """The command in a process of its own."""
-    command = [sys.executable, "-m", "runner", "run", "tiny.yaml", *arguments]
-    return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(path, process):
-    import time
-
-    for _ in range(1200):
-        if path.exists():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"{path} never came")
+def killed_at(path, here, *arguments):
+    """The command, which dies as soon as it has made this."""
+    with forked(here, "run", "tiny.yaml", *arguments) as process:
+        process.wait_for(path)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_saves_the_step_and_the_same_command_goes_on(here, name, code):
-    import signal
-
-    longer = ["training.max_train_steps=120", "training.checkpointing_steps=null", "training.sample_steps=null"]
-    process = start(here, *longer)
+    longer = ["training.max_train_steps=48", "training.checkpointing_steps=null", "training.sample_steps=null"]
     run = here / "outputs" / "tiny" / "001"
-    wait_for(run / "log.jsonl", process)
-    process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
-    step = int(re.search(r"at step (\d+) of 120, its state is saved", err)[1])
-    assert 1 <= step < 120
+    with forked(here, "run", "tiny.yaml", *longer) as process:
+        process.wait_for(run / "log.jsonl")
+        process.send_signal(getattr(signal, name))
+        assert process.wait() == code, process.said
+        err = process.said
+    step = int(re.search(r"at step (\d+) of 48, its state is saved", err)[1])
+    assert 1 <= step < 48
     assert "the same command goes on" in err
     assert names(run / "checkpoints") == [f"step-{step:06d}"]
     assert json.loads((run / "run.json").read_text())["state"] == "interrupted"
@@ -234,15 +221,12 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(here, name, code):
 
 
 def test_an_interrupted_run_is_found_behind_a_later_one(here):
-    longer = ["training.max_train_steps=120", "training.sample_steps=null"]
-    process = start(here, *longer)
-    wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", process)
-    process.kill()
-    process.communicate()
+    longer = ["training.max_train_steps=48", "training.sample_steps=null"]
+    killed_at(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", here, *longer)
     assert recipe("run", "tiny.yaml") == 0
     assert recipe("run", "tiny.yaml", *longer) == 0
     assert names(here / "outputs" / "tiny") == ["001", "002", "latest"]
-    assert log(here / "outputs" / "tiny" / "001")[-1][0] == 120
+    assert log(here / "outputs" / "tiny" / "001")[-1][0] == 48
 
 
 def test_training_alone_needs_no_sampling(here):
@@ -251,11 +235,8 @@ def test_training_alone_needs_no_sampling(here):
 
 
 def test_a_kill_loses_no_more_than_the_last_checkpoint(here):
-    longer = ["training.max_train_steps=60", "training.checkpointing_steps=5", "training.sample_steps=null"]
-    process = start(here, *longer)
-    wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000010", process)
-    process.kill()
-    process.communicate()
+    longer = ["training.max_train_steps=24", "training.checkpointing_steps=5", "training.sample_steps=null"]
+    killed_at(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000010", here, *longer)
     assert recipe("run", "tiny.yaml", *longer) == 0
     assert recipe("run", "tiny.yaml", "--fresh", *longer) == 0
     first, second = (here / "outputs" / "tiny" / number for number in ("001", "002"))
@@ -267,11 +248,8 @@ def test_a_run_does_not_go_on_with_other_pictures(here, capsys):
     (here / "mine").mkdir()
     for i in range(6):
         Image.new("RGB", (20, 20), (40 * i, 99, 200)).save(here / "mine" / f"{i}.png")
-    longer = ["data.type=folder", "data.id=./mine", "training.max_train_steps=120", "training.sample_steps=null"]
-    process = start(here, *longer)
-    wait_for(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", process)
-    process.kill()
-    process.communicate()
+    longer = ["data.type=folder", "data.id=./mine", "training.max_train_steps=48", "training.sample_steps=null"]
+    killed_at(here / "outputs" / "tiny" / "001" / "checkpoints" / "step-000004", here, *longer)
     (here / "mine" / "3.png").rename(here / "away.png")
     assert recipe("run", "tiny.yaml", *longer) == 3
     assert "the data differ from what the run began with: 1 removed (3.png): put them back" in capsys.readouterr().err
@@ -281,12 +259,9 @@ def test_a_run_does_not_go_on_with_other_pictures(here, capsys):
 
 
 def test_damage_in_every_checkpoint_ends_with_7(here, capsys):
-    longer = ["training.max_train_steps=60", "training.checkpointing_steps=5", "training.sample_steps=null"]
-    process = start(here, *longer)
+    longer = ["training.max_train_steps=24", "training.checkpointing_steps=5", "training.sample_steps=null"]
     checkpoints = here / "outputs" / "tiny" / "001" / "checkpoints"
-    wait_for(checkpoints / "step-000010", process)
-    process.kill()
-    process.communicate()
+    killed_at(checkpoints / "step-000010", here, *longer)
     for path in checkpoints.glob("step-*/parameters.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     assert recipe("run", "tiny.yaml", *longer) == 7

@@ -4,12 +4,8 @@ import gc
 import inspect
 import json
 import re
-import resource
 import signal
-import subprocess
 import sys
-import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -29,6 +25,7 @@ from runner.cli import main
 from runner.models import toys
 from runner.models.sdxl_refiner import SDXLRefiner
 from runner.outputs import png
+from tests.processes import forked
 
 SMALL = "num_inference_steps: 3, height: 32, width: 32"
 PICTURES = "samples/*[0-9].png"
@@ -321,31 +318,17 @@ def test_pictures_that_cannot_be_read_stop_before_the_model_is_loaded(write, her
     assert not (here / "outputs").exists()
 
 
-@contextmanager
-def started(here, **options):
-    """The command in a process of its own, which does not outlive the test."""
-    command = [sys.executable, "-m", "runner", "run", "draw.yaml"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=here, stdout=pipe, stderr=pipe, text=True, **options) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def test_an_interrupted_run_goes_on_with_the_pictures_that_are_missing(write, here):
-    run = write("prompts: [a red flower], num_images: 12, height: 64, width: 64, num_inference_steps: 20")
-    with started(here) as process:
-        while not (run / "samples" / "00001.png").exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.02)
+    run = write("prompts: [a red flower], num_images: 6, height: 64, width: 64, num_inference_steps: 12")
+    with forked(here, "run", "draw.yaml") as process:
+        process.wait_for(run / "samples" / "00001.png")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130, process.stderr.read()
+        assert process.wait() == 130, process.said
     ready = sorted(run.glob(PICTURES))
-    assert 2 <= len(ready) < 12
+    assert 2 <= len(ready) < 6
     written = {path: path.stat().st_mtime_ns for path in ready}
     assert recipe("run", "draw.yaml") == 0
-    assert len(drawn(run)) == 12
+    assert len(drawn(run)) == 6
     assert {path: path.stat().st_mtime_ns for path in ready} == written
     assert recipe("run", "draw.yaml") == 0  # a new run from the start
     for one, other in zip(drawn(run), drawn(run.parent / "002"), strict=True):
@@ -364,10 +347,9 @@ MENDS = [
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
 def test_out_of_memory_names_the_keys_to_change(write, here):
     write("prompts: [a red flower], num_images: 20000, batch_size: 20000, height: 64, width: 64")
-    limit = 5 * 2**29
-    with started(here, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))) as process:
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 5, err
+    with forked(here, "run", "draw.yaml", memory=5 * 2**29) as process:
+        code, err = process.wait(), process.said
+    assert code == 5, err
     assert "the machine is out of memory; what was made is kept" in err
     assert sorted(MENDS, key=err.index) == MENDS
     assert "Traceback" not in err

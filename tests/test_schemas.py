@@ -281,7 +281,7 @@ def mappings(draw: st.DrawFn, places: list[schemas.Place]) -> Any:
     return data
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(mappings([schemas.root()]))
 def test_both_validators_agree_on_made_up_recipes(data: Any) -> None:
     assert_agreement(data)

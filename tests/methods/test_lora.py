@@ -8,6 +8,7 @@ from safetensors.torch import load_file, safe_open
 
 from runner.errors import ModelError
 from runner.methods import lora
+from tests.conftest import each
 from tests.methods.learning import ASKED, attached, learned, pictures, plain_pictures, values
 from tests.models.drawing import built, drawn, extra
 
@@ -18,7 +19,7 @@ def lay(path):
     return lambda pipeline: pipeline.load_lora_weights(path.parent, weight_name=path.name)
 
 
-@pytest.mark.parametrize("parts", PARTS, ids="+".join)
+@pytest.mark.parametrize("parts", each(PARTS, few=PARTS[2:]), ids="+".join)
 def test_both_files_draw_in_plain_diffusers_what_the_run_draws(folder, tmp_path, parts):
     section = values("lora", parts=parts, formats=["diffusers", "kohya"])
     family, groups = attached(folder, section)
@@ -30,7 +31,7 @@ def test_both_files_draw_in_plain_diffusers_what_the_run_draws(folder, tmp_path,
         assert plain_pictures(folder, lay(tmp_path / "model" / name))[0].tobytes() == ours, name
 
 
-@pytest.mark.parametrize("parts", PARTS, ids="+".join)
+@pytest.mark.parametrize("parts", each(PARTS, few=PARTS[2:]), ids="+".join)
 def test_dora_draws_in_plain_diffusers_what_the_run_draws(folder, tmp_path, parts):
     section = values("lora", use_dora=True, parts=parts)
     family, groups = attached(folder, section)

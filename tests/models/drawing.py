@@ -6,7 +6,6 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -15,6 +14,7 @@ from runner.models.family import Extra, Request
 from runner.models.files import open_files
 from runner.models.index import family_of
 from runner.models.parts import find_part
+from tests.conftest import each as each
 
 PROMPTS = ("a red flower, masterpiece", "the blue house on a tree")
 STEPS = 4  # the fewest that PNDM takes
@@ -25,11 +25,6 @@ _PLAIN = {
     **{"guidance_rescale": 0.0, "clip_skip": None, "eta": 0.0, "true_cfg_scale": 1.0, "prompt_syntax": "plain"},
     **{"init_image": None, "mask_image": None},
 }
-
-
-def each(values, *, few):
-    """Parameters of a test: those in `few` always, the others where there is time."""
-    return [value if value in few else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 class Silent:

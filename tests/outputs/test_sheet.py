@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from runner.outputs.sheet import sheet
+from tests.conftest import each
 
 SAMPLERS = [
     "DPMSolverMultistep, use_karras_sigmas: true",
@@ -52,13 +53,16 @@ def labels(count):
     return (SAMPLERS * count)[:count]
 
 
+SIZES = [
+    *[(1, 1, (64, 64)), (2, 3, (512, 512)), (1, 15, (512, 512)), (15, 1, (512, 512)), (8, 8, (64, 64))],
+    *[(8, 8, (256, 384)), (3, 2, (1024, 256)), (2, 8, (16, 16)), (2, 16, (1024, 768)), (18, 1, (480, 480))],
+]
+
+
 @pytest.mark.parametrize("title", [None, "A title, which is longer than one line of a narrow sheet has room for. " * 3])
-@pytest.mark.parametrize(
-    ("rows", "columns", "size"),
-    [(1, 1, (64, 64)), (2, 3, (512, 512)), (1, 15, (512, 512)), (15, 1, (512, 512)), (8, 8, (64, 64)),
-     (8, 8, (256, 384)), (3, 2, (1024, 256)), (2, 8, (16, 16)), (2, 16, (1024, 768)), (18, 1, (480, 480))],
-)  # fmt: skip
-def test_nothing_overlaps_and_nothing_is_cut(rows, columns, size, title):
+@pytest.mark.parametrize("shape", each(SIZES, few=(*SIZES[:2], *SIZES[6:8])))
+def test_nothing_overlaps_and_nothing_is_cut(shape, title):
+    rows, columns, size = shape
     images = [plain(i, size) for i in range(rows * columns)]
     drawn = sheet(images, labels(rows), labels(columns), title=title)
     assert max(drawn.size) <= 8192

@@ -6,7 +6,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import CACHES, Samples, assert_equal_work, recipe, run
 from tests.training.plain import Plain
 

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from runner.cli import main
-from tests.models.drawing import each, load
+from tests.conftest import each
+from tests.models.drawing import load
 from tests.training.finetune import recipe, run
 
 SAMPLING = {

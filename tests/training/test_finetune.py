@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import CACHES, Samples, assert_equal_work, recipe, run, weights
 from tests.training.plain import Plain
 

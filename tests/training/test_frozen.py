@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from runner.methods import method_of
 from runner.models import toys
+from tests.conftest import each
 from tests.training.finetune import recipe, run, settled, weights
 
 FEW = {"max_train_steps": 3, "ema": {"decay": 0.9}}
@@ -40,7 +41,11 @@ def learns_attention(name):
     ("sections", "learns"),
     [
         ({"compute": {"mixed_precision": "bf16"}}, learns_all),
-        ({"freeze": ["vae", "text_encoder", "unet.down_blocks.*", "unet.mid_block"]}, learns_decoder),
+        pytest.param(
+            {"freeze": ["vae", "text_encoder", "unet.down_blocks.*", "unet.mid_block"]},
+            learns_decoder,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"freeze": ["vae", "unet", "text_encoder.embeddings", "*.mlp", "text_encoder.final*"]},
             learns_attention,
@@ -87,7 +92,7 @@ LORA = {"type": "lora", "rank": 2, "dropout": 0.1}
 @pytest.mark.parametrize(
     ("name", "adapter"),
     [
-        ("stable_diffusion", WORD),
+        pytest.param("stable_diffusion", WORD, marks=pytest.mark.slow),
         pytest.param("stable_diffusion_xl", WORD, marks=pytest.mark.slow),
         ("stable_diffusion", LORA | {"parts": ["unet", "text_encoder"]}),
         # All of the second encoder is used, and not the last layer of the first.
@@ -115,7 +120,7 @@ def test_an_adapter_leaves_the_model_as_it_was(here, toy, kept, name, adapter):
     assert not any(parameter.requires_grad for parameter in after.values())
 
 
-@pytest.mark.parametrize("freeze", [None, ["vae"]])
+@pytest.mark.parametrize("freeze", each([None, ["vae"]], few=(["vae"],)))
 def test_a_safety_checker_never_learns(here, tmp_path, freeze):
     toys.stable_diffusion(tmp_path / "checked", safety_checker=2.0)
     sections = {} if freeze is None else {"freeze": freeze}

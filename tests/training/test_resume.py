@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from runner.training.keeper import Keeper
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import UNCACHED, log, recipe, run
 
 TRAINING = {
