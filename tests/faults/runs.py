@@ -1,5 +1,6 @@
 """What is left of a run, to be compared."""
 
+import re
 import signal
 from contextlib import contextmanager
 from itertools import count
@@ -20,9 +21,9 @@ def newest(folder):
 
 
 def made(run):
-    """The bytes of all that a run keeps, by path; the log without rates, sample.yaml without the run's number."""
+    """The bytes of all that a run keeps, by path; the log without rates, sample.yaml without the run's own path."""
     files = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    files["sample.yaml"] = files.get("sample.yaml", b"").replace(f"toy/{run.name}/".encode(), b"toy/001/")
+    files["sample.yaml"] = re.sub(rb"\S+/toy/\d+", b"THE_RUN", files.get("sample.yaml", b""))
     kept = {name: data for name, data in files.items() if name not in _OF_THE_SESSION}
     return {**kept, "log.jsonl": log(run)}
 

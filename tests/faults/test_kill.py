@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import each
 from tests.corpus.table import toy
 from tests.faults.forks import SIGNAL, TEAR, Strike
 from tests.faults.runs import RUN, differing, made, newest, reached, saved
-from tests.models.drawing import each
 
 MOMENTS = (  # in the order in which they come
     "rename *001/run.json",
