@@ -7,11 +7,12 @@ from collections.abc import Callable
 _SHORTEST = 8  # characters; a shorter value would hide harmless words everywhere
 _LONGEST_WORD = 16  # so a plain word, such as POSTGRES_PASSWORD=postgres, is no secret
 _HUB_TOKEN = r"hf_[A-Za-z0-9]{8,}"
+_LOGIN = r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # of a proxy's or a mirror's address
 _NAMES = ("TOKEN", "API_KEY", "SECRET", "PASSWORD")
 
 
 def redact(text: str) -> str:
-    """`text` with `hf_***` for the hub's tokens, and `***` for the values of variables such as MY_API_KEY."""
+    """`text` with `hf_***` for the hub's tokens, and `***` for logins and values of variables such as MY_API_KEY."""
     return _without(text, lambda found: "hf_***" if found[0].startswith("hf_") else "***")
 
 
@@ -29,7 +30,7 @@ def _without(text: str, instead: Callable[[re.Match[str]], str]) -> str:
     if len(text) < _SHORTEST:
         return text
     values = sorted(filter(_is_secret, _values()), key=len, reverse=True)  # one may begin as another does
-    return re.sub("|".join([*map(re.escape, values), _HUB_TOKEN]), instead, text)
+    return re.sub("|".join([*map(re.escape, values), _HUB_TOKEN, _LOGIN]), instead, text)
 
 
 def _values() -> list[str]:

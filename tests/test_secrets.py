@@ -1,11 +1,17 @@
 """What is hidden of a text, and what is left as it is."""
 
 import io
+import json
+import sys
 
 import pytest
+from PIL import Image
 
 from runner.language.problems import RecipeProblems, render
 from runner.language.recipe import read
+from runner.outputs import png
+from runner.outputs.folder import RunFolder
+from runner.progress import create
 from runner.secrets import holds_token, masked, redact
 from runner.shown import shown
 from runner.view import View
@@ -28,6 +34,7 @@ def planted(monkeypatch):
         ("k3y.with(marks)", "***"),
         ("a k3y.with(marks)+more b", "a *** b"),
         ("/home/postgres/abc12", "/home/postgres/abc12"),
+        ("http://ann:pass@proxy:80/x and a@b://c", "http://***@proxy:80/x and a@b://c"),
     ],
 )
 def test_secrets_are_hidden(text, left):
@@ -50,6 +57,24 @@ def test_a_stream_hides_them():
     stream = io.StringIO()
     View(stream).write(f"Bearer {TOKEN}\n")
     assert stream.getvalue() == "Bearer hf_***\n"
+
+
+def test_nothing_that_a_run_keeps_holds_them(tmp_path):
+    folder = RunFolder.create(tmp_path, "x")
+    folder.write_text("settled.yaml", f"# {TOKEN}\n")
+    folder.write_json("run.json", {"message": TOKEN, TOKEN: ["k3y.with(marks)"]})
+    folder.append_log({"text": TOKEN})
+    folder.save_image("a.png", Image.new("RGB", (2, 2)), {"recipe": TOKEN, "parameters": f"ü {TOKEN}"})
+    kept = [path.read_bytes() for path in folder.path.rglob("*") if path.is_file()]
+    assert len(kept) == 4
+    assert not any(TOKEN.encode() in data or b"k3y.with" in data for data in kept)
+    assert png.read(folder.path / "a.png")["parameters"] == "ü hf_***"
+
+
+def test_events_for_programs_hide_them(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # which the display of events takes for itself
+    create(quiet=False, as_json=True).say(f"Bearer {TOKEN}")
+    assert json.loads(capsys.readouterr().out)["text"] == "Bearer hf_***"
 
 
 @pytest.mark.parametrize("format", ["text", "json", "github"])

@@ -11,12 +11,12 @@ from unittest import mock
 
 import torch
 from huggingface_hub import close_session, constants
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from runner.models import toys
 from tests.corpus.rows_security import TOKEN, drawing
 from tests.corpus.table import case, run
-from tests.fake_hub import serve
+from tests.fake_hub import ERRORS, serve
 from tests.test_model_faults import FAULTS, UNET, described
 
 
@@ -68,9 +68,21 @@ def _(folder):
     return drawn(folder, long)
 
 
-@case("MOD01", "tensors that are missing, or too many", exits=4, says="surplus of extra")
+@case("MOD01", "tensors that are missing, or too many, in any part", exits=4, says="surplus of extra")
 def _(folder):
-    return drawn(folder, FAULTS["missing tensor"][0], FAULTS["surplus tensor"][0], says=UNET.partition("/")[0])
+    def edited(name, edit):
+        def damage(model):
+            held = load_file(model / name)
+            edit(held)
+            save_file(held, model / name, metadata={"format": "pt"})
+
+        return damage
+
+    for name in (UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        lacking = edited(name, lambda held: held.pop(min(held)))
+        surplus = edited(name, lambda held: held.update(extra=torch.zeros(2)))
+        outcome = drawn(folder, lacking, surplus, says=f"{name.partition('/')[0]} does not fit its config.json")
+    return outcome
 
 
 @case("MOD03", "NaN in the weights", exits=4, says=r"NaN in conv_in\.weight")
@@ -106,6 +118,16 @@ def _(folder):
             outcome = run(drawing(id), "--debug")
             assert outcome.code == 4 and says in outcome.text and TOKEN not in outcome.text, outcome.text
         return run(drawing(model={"type": "pretrained", "id": "me/sd", "revision": "v9"}))
+
+
+@case("MOD06", "a hub that says the token back", exits=4, says="the hub answers 400 for model leaky/set")
+def _(folder):
+    leaky = {"leaky/set": (400, {"X-Error-Message": f"Bearer {TOKEN} is invalid"})}
+    with hub(folder, {}), mock.patch.dict(ERRORS, leaky):
+        for options in (["--debug"], ["--debug", "--format", "json"], []):
+            outcome = run(drawing("leaky/set"), *options)
+            assert TOKEN not in outcome.text and ("hf_***" in outcome.text) == ("--debug" in options), outcome.text
+    return outcome
 
 
 @case("MOD07", "a pickle instead of weights", exits=6, says="holds more than weights")

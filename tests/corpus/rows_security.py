@@ -178,7 +178,7 @@ def _(folder):
         (folder / "pictures" / f"{TOKEN}.png").write_bytes(b"no picture")
         quiet = run({**toy(), "data": FOLDER}, "--debug")
         assert quiet.code == 3 and "hf_***.png" in quiet.text
-        outcome = run({**toy(), "description": f"by {PASSWORD}"}, "--debug")
+        outcome = run({**toy(), "description": f"by {PASSWORD}"}, "--debug", "--format", "json")
         said = quiet.text + outcome.text + recipe("show", "outputs/toy/latest").text
     written = b"".join(path.read_bytes() for path in folder.glob("outputs/**/*") if path.is_file())
     assert b"by ***" in written
