@@ -8,6 +8,7 @@ from typing import Any
 from runner.models import family_class
 from runner.models.counting import parameters
 from runner.models.family import Facts
+from runner.plan.disk import disk
 from runner.plan.drawing import Drawing, Needed, captioning, drawing, needed
 from runner.plan.training import Training, training
 from runner.sampling.shots import shots
@@ -30,6 +31,7 @@ class Plan:
     needed: list[Needed]
     training: Training | None
     drawing: Drawing | None
+    disk: dict[str, int]
     files: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def plan(settled: Settled) -> Plan:
         pictures = min(pictures, values["data"]["max_images"])
     shown = source.shown(values["data"].get("max_images")) if source is not None else None
     trained = training(values, model, shown) if "training" in values and model is not None else None
+    drawn = drawing(settled) if "sampling" in values and model is not None else None
     models = [facts for facts in (model, settled.refiner) if facts is not None]
     return Plan(
         name=values["name"],
@@ -59,7 +62,8 @@ def plan(settled: Settled) -> Plan:
         parts=parts,
         needed=[*captioning(settled.captioner), *(file for facts in models for file in needed(facts))],
         training=trained,
-        drawing=drawing(settled) if "sampling" in values and model is not None else None,
+        drawing=drawn,
+        disk=disk(values, model, trained, drawn),
         files=_files(values, trained),
     )
 

@@ -25,6 +25,8 @@ def render(plan: Plan) -> str:
     if plan.drawing is not None:
         rows += _drawing_rows(plan.drawing)
     rows += _needed_rows(plan.needed)
+    if any(plan.disk.values()):
+        rows.append(("disk", f"{_sizes(plan.disk)} in the run's folder"))
     rows += [("files" if i == 0 else "", name) for i, name in enumerate(plan.files)]
     return "\n".join(f"{name:>11}  {text}" for name, text in rows)
 
@@ -43,7 +45,7 @@ def _drawing_rows(drawing: Drawing) -> list[tuple[str, str]]:
     return [
         ("sampling", f"{pictures}, {drawing.calls:,} denoising steps of a batch"),
         ("work", f"{drawing.flops / 1e12:.3g} TFLOP a step"),
-        ("memory", f"{_memory(drawing.memory)} while drawing"),
+        ("memory", f"{_sizes(drawing.memory)} while drawing"),
     ]
 
 
@@ -64,9 +66,9 @@ def _size(file: Needed) -> str:
     return gibibytes(file.size) if file.size is not None else "of unknown size"
 
 
-def _memory(memory: dict[str, int]) -> str:
-    parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in memory.items() if size)
-    return f"{gibibytes(sum(memory.values()))} ({parts})"
+def _sizes(sizes: dict[str, int]) -> str:
+    parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in sizes.items() if size)
+    return f"{gibibytes(sum(sizes.values()))} ({parts})"
 
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:
@@ -77,5 +79,5 @@ def _training_rows(training: Training) -> list[tuple[str, str]]:
     return [
         ("training", f"{seen}{epochs}"),
         ("work", f"{training.flops / 1e12:.3g} TFLOP a step"),
-        ("memory", f"{_memory(training.memory)} while training"),
+        ("memory", f"{_sizes(training.memory)} while training"),
     ]

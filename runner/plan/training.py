@@ -26,6 +26,7 @@ class Training:
         parameters: those that learn.
         flops: of one optimizer step, forward and backward.
         memory: bytes by what holds them, of the training itself.
+        checkpoint: bytes of a checkpoint; saved: of what is kept of the model at the end.
     """
 
     steps: int | None
@@ -34,6 +35,8 @@ class Training:
     parameters: int
     flops: int
     memory: dict[str, int]
+    checkpoint: int
+    saved: int
 
 
 def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Training:
@@ -47,6 +50,7 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     parts = family_class(model.family).skeletons(model)
     base = {name: parameters(part) for name, part in parts.items()}
     learn = method_of(values).mark(parts, values)
+    saved = _saved(values, parts, learn)
     forward = _forward(values, model, parts)
     rows = section["batch_size"] * (2 if "prior" in values["data"] else 1)
     memory = {
@@ -61,7 +65,16 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     flops = passes * forward.flops * rows * section["gradient_accumulation_steps"]
     epochs = work.samples / shown if shown else None
     steps, images = (work.steps, work.samples) if known else (None, None)
-    return Training(steps, images, epochs, learn, flops, memory)
+    checkpoint = 4 * learn + memory["optimizer"] + memory["average"]
+    return Training(steps, images, epochs, learn, flops, memory, checkpoint, saved)
+
+
+def _saved(values: dict[str, Any], parts: dict[str, Any], learn: int) -> int:
+    """Bytes of model/: what learned of an adapter in each of its formats, else the whole model."""
+    if "adapter" in values:
+        return 4 * learn * len({"diffusers", *values["output"]["formats"]})
+    width = WIDTHS[values["compute"]["dtype"]]
+    return sum(p.numel() * (4 if p.requires_grad else width) for part in parts.values() for p in part.parameters())
 
 
 def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Count:
