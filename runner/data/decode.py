@@ -22,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """The formats read. No other decoder of pillow is ever tried: its EPS one starts a program."""
 
 Image.init()  # registers them all
+# Above any mmap threshold of glibc: what a large picture held goes back to the machine at once.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 
 MAX_PIXELS = 178_956_970
 """Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
