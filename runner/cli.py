@@ -131,7 +131,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     options = [word for word in rest if word.startswith("-") or not hasattr(arguments, "overrides")]
     if options:
-        parser.error(f"unrecognized arguments: {' '.join(options)}")
+        parser.error(f"unrecognized arguments: {shown(' '.join(options))}")
     if rest:
         arguments.overrides = [*arguments.overrides, *rest]
     return arguments

@@ -68,7 +68,7 @@ def _(folder):
     return drawn(folder, long)
 
 
-@case("MOD01", "tensors that are missing, or too many, in any part", exits=4, says="surplus of extra")
+@case("MOD01", "tensors that are missing, or too many, in any part", exits=4, says="surplus of extra", slow=True)
 def _(folder):
     def edited(name, edit):
         def damage(model):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.corpus.table import toy
+from tests.fake_hub import serve
 
 TRAPS = ("torch.py", "PIL.py", "yaml.py", "json.py", "numpy.py", "sitecustomize.py", "usercustomize.py", "conftest.py")
 SETTINGS = (".env", "setup.cfg", "pyproject.toml", ".netrc", "accelerate_config.yaml", "runner/__init__.py")
@@ -27,7 +28,7 @@ SYSTEM = [
     *(Path("/etc/localtime"), Path("/usr/share/zoneinfo")),  # what time it is here
 ]
 HARMLESS = [
-    ["network", "socket.bind (('::1', 0),)"],  # urllib3 asks the system whether it knows IPv6; nobody can answer
+    ["network", "socket.bind [('::1', 0)]"],  # urllib3 asks the system whether it knows IPv6; nobody can answer
 ]
 
 
@@ -52,14 +53,14 @@ class Seen:
         return {what for what in self.of(*kinds) if not any(Path(what).is_relative_to(root) for root in roots)}
 
 
-def watched(place, *arguments, module="watch"):
+def watched(place, *arguments, module="watch", environment=()):
     """The command in a process of its own, with the hook, in the folder `place`."""
     log = place.with_name(f"{place.name}.jsonl")
     scratch = place.with_name(f"{place.name}-tmp")
     scratch.mkdir(exist_ok=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_", "TORCH"))}
     env |= {"PYTHONPATH": str(ROOT), "HOME": str(place.with_name("home")), "XDG_CACHE_HOME": str(place / "cache")}
-    env |= {"TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {"TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1", **dict(environment)}
     command = [sys.executable, "-P", "-m", f"tests.security.{module}", str(log), *map(str, arguments)]
     ended = subprocess.run(command, cwd=place, env=env, text=True, capture_output=True, check=False)
     return Seen(log, place, ended.returncode, ended.stdout + ended.stderr)
@@ -164,6 +165,27 @@ def test_drawing_with_a_local_model_keeps_to_what_it_declares(place, models):
     assert seen.code == 0, seen.text
     assert_kept_to(seen, place / "recipe.yaml", models, name="drawn")
     assert not (place / "owned").exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_is_asked_of_the_hub_and_nobody_else(place, models):
+    sampling = {"prompts": ["a flower"], "num_inference_steps": 2, "height": 32, "width": 32}
+    recipe = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": "me/sd"}, "sampling": sampling}
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    files = {path.relative_to(models / "sd").as_posix(): path for path in (models / "sd").rglob("*") if path.is_file()}
+    home = place.with_name("hub")
+    with serve({"me/sd": {name: path.read_bytes() for name, path in files.items()}}) as url:
+        hub = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "no_proxy": "*"}
+        seen = watched(place, "run", "recipe.yaml", "--quiet", environment=hub)
+    assert seen.code == 0, seen.text
+    host, port = url.removeprefix("http://").split(":")
+    asked = seen.of("network")
+    assert asked and all(f"'{host}', {port}" in event for event in asked), asked
+    assert seen.of("process", "pickle") == set()
+    made = {str(place.resolve() / folder) for folder in ("outputs", "cache")} | {str(home.parent.resolve())}
+    kept = [place.resolve() / "outputs" / "drawn", home.resolve(), place.with_name(f"{place.name}-tmp").resolve()]
+    assert seen.outside(["write", "change"], *kept, Path("/dev/null")) <= made
+    assert_ran_only_what_is_installed(seen)
 
 
 @pytest.mark.slow

@@ -9,12 +9,10 @@ is imported. What a library opens from native code (safetensors does) raises no 
 
 import json
 import os
+import socket
 import sys
 
-_CHANGES = {
-    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown"),
-    *("os.truncate", "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile", "shutil.copytree"),
-}
+_CHANGES = {f"os.{name}" for name in "remove rename mkdir rmdir symlink link chmod chown utime".split()}
 _PROCESSES = {
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
     *("os.kill", "os.killpg"),
@@ -33,11 +31,12 @@ def told(event: str, arguments: tuple) -> list[tuple[str, str]]:
         return [("list", place(arguments[0] or "."))] if not isinstance(arguments[0], int) else []
     if event in _CHANGES:
         paths = [argument for argument in arguments if isinstance(argument, str | bytes | os.PathLike)]
-        return [("change", place(path)) for path in (paths[1:] if event in ("os.symlink", "os.link") else paths)]
+        made = paths[1:] if event in ("os.symlink", "os.link") else paths
+        return [("change", place(path, arguments[-1])) for path in made]
     if event in _PROCESSES:
         return [("process", f"{event} {arguments[:2]}")]
     if event.startswith(_NETWORK):
-        return [("network", f"{event} {arguments[1:]}")]
+        return [("network", f"{event} {[part for part in arguments if not isinstance(part, socket.socket)]}")]
     if event == "exec" and not arguments[0].co_filename.startswith("<"):
         return [("code", place(arguments[0].co_filename))]
     if event == "import" and arguments[1]:
@@ -47,9 +46,15 @@ def told(event: str, arguments: tuple) -> list[tuple[str, str]]:
     return [("pickle", ".".join(map(str, arguments)))] if event == "pickle.find_class" else []
 
 
-def place(path: object) -> str:
-    """An absolute path whose links are followed: what is really touched."""
-    return os.path.realpath(os.fsdecode(path))
+def place(path: object, folder: object = None) -> str:
+    """An absolute path whose links are followed: what is really touched.
+
+    Args:
+        folder: what a relative path is relative to where that is an open folder's number.
+    """
+    name = os.fsdecode(path)
+    inside = isinstance(folder, int) and folder > 2 and not name.startswith("/")
+    return os.path.realpath(f"/proc/self/fd/{folder}/{name}" if inside else name)
 
 
 def watch(log: str) -> None:
