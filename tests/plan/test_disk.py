@@ -87,11 +87,11 @@ def test_as_many_checkpoints_are_counted_as_there_are_at_one_time(every, limit, 
 def test_a_disk_that_is_too_small_is_told_before_the_first_step(here, toy, capsys, monkeypatch):
     values = recipe(toy, training={"max_train_steps": 1})
     run(values, "--dry-run")
-    assert re.search(r"disk  .* bytes \(checkpoints .*, model .*\) in the run's folder", capsys.readouterr().out)
+    assert re.search(r"disk  . MiB \(checkpoints . MiB, model . MiB\) in the run's folder", capsys.readouterr().out)
     monkeypatch.setattr(disk, "free_on", lambda folder: 1000)
     assert main(["run", "recipe.yaml", "--quiet"]) == 5
     said = capsys.readouterr().err
-    assert "bytes in outputs, and 1,000 bytes are free: free some space, keep fewer by" in said
+    assert "MiB in outputs, and 1,000 bytes are free: free some space, keep fewer by" in said
     assert not list(Path("outputs").glob("*/*/log.jsonl"))
     assert main(["run", "recipe.yaml", "--dry-run"]) == 0
     assert "and 1,000 bytes are free" in capsys.readouterr().err
