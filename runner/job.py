@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner import doctor, going_on
 from runner.changes import asked
 from runner.errors import EnvironmentFault, RecipeError
+from runner.going_on import Earlier
 from runner.language.recipe import Recipe
 from runner.outputs.folder import RunFolder
 from runner.progress import Progress, create
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.settle import Settled
 
 
 def job(recipe: Recipe, arguments: Namespace) -> None:
@@ -41,45 +46,53 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
 
 
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
-    from runner.plan import plan, render, shortage, shortfall
-    from runner.settle import settle
-    from runner.settle.apart import require_apart
-
     earlier = going_on.find(recipe, arguments, progress)
-    for_work = earlier.asked if earlier is not None else asked(recipe)
-    recipe = earlier.settle_again(recipe) if earlier is not None else recipe
-    settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
-    if "data" in settled.values:
-        require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
-    planned = plan(settled)
-    if earlier is not None:
-        earlier.require_ahead(planned.training.steps if planned.training is not None else None)
-    if (short := shortage(planned, settled.values)) is not None:
-        progress.warn(short)
-    lack = shortfall(planned.disk, Path(arguments.output_dir), earlier.folder.path if earlier else None)
+    settled = _settled(earlier.settle_again(recipe) if earlier else recipe, earlier, arguments, progress)
     if arguments.dry_run:
-        if lack is not None:
-            progress.warn(lack)
-        text = json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned)
-        print(text)
         return
-    if lack is not None:
-        raise EnvironmentFault(lack)
-    given = _given(recipe, arguments)
-    folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
     from runner.places import cache_root
     from runner.run import Run
     from runner.signals import Stop
 
+    folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
     again = f"the same command goes on with {shown(folder.path)}"
     with folder.lock() as notice, Stop(again) as stop, _recorded(folder):
         if notice:
             progress.say(notice)
-        if earlier is not None and earlier.made_anew:
+        if earlier and earlier.made_anew:
             _set_aside(folder, progress)
-        folder.begin(given=given, text=settled.text, asked=for_work, settled=settled.values)
+        folder.begin(
+            given=_given(recipe, arguments),
+            text=settled.text,
+            asked=earlier.asked if earlier else asked(recipe),
+            settled=settled.values,
+        )
         Run(settled, folder, cache_root(arguments.cache_dir), progress, stop, allow_changes=arguments.allow_changes)()
     _tell(folder, progress, again=not arguments.smoke)
+
+
+def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, progress: Progress) -> Settled:
+    """The settled recipe, after its plan was looked at, or printed for a dry run."""
+    from runner.plan import plan, render, shortage, shortfall
+    from runner.settle import settle
+    from runner.settle.apart import require_apart
+
+    settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
+    if "data" in settled.values:
+        require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
+    planned = plan(settled)
+    if earlier:
+        earlier.require_ahead(planned.training.steps if planned.training else None)
+    if (short := shortage(planned, settled.values)) is not None:
+        progress.warn(short)
+    lack = shortfall(planned.disk, Path(arguments.output_dir), earlier.folder.path if earlier else None)
+    if lack is not None and not arguments.dry_run:
+        raise EnvironmentFault(lack)
+    if arguments.dry_run:
+        if lack is not None:
+            progress.warn(lack)
+        print(json.dumps(planned.as_json(), indent=2) if arguments.format == "json" else render(planned))
+    return settled
 
 
 def _given(recipe: Recipe, arguments: Namespace) -> str:
