@@ -107,8 +107,9 @@ class Trainer:
         self.lr_scheduler.load_state_dict(
             {**checkpoint.values["lr_scheduler"], "lr_lambdas": [None] * len(self.lr_scheduler.base_lrs)}
         )
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(checkpoint.values["scaler"])
+        scaler, scale = self.accelerator.scaler, checkpoint.values["scaler"]
+        if scaler is not None and scale:  # nothing where compute.mixed_precision was another
+            scaler.load_state_dict(scale)
         if checkpoint.values["given_batch_size"] == self.training["batch_size"]:  # else the recipe has another one now
             self.batches.work = self.batches.work.split(checkpoint.values["batch_size"])
         self.step = checkpoint.step
