@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 
-_CHANGES = {f"os.{name}" for name in "remove rename mkdir rmdir symlink link chmod chown utime".split()}
+_CHANGES = {
+    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown", "os.utime")
+}
 _PROCESSES = {
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
     *("os.kill", "os.killpg"),
