@@ -115,6 +115,7 @@ def test_settled_yaml_alone_repeats_a_run_to_the_byte(first, here, monkeypatch, 
     (here / "elsewhere").mkdir()
     shutil.copy(first / "settled.yaml", here / "elsewhere" / "copy.yaml")
     monkeypatch.chdir(here / "elsewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "another cache"))  # nothing that the first run computed
     assert main(["run", "copy.yaml", "--quiet"]) == 0
     second = here / "elsewhere" / "outputs" / "it" / "001"
     assert_same(first, second)

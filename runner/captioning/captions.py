@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,7 @@ from runner.data.decode import reason, to_rgb
 from runner.data.source import Entry, Source
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, RecipeError
+from runner.memory import free_memory
 from runner.outputs.folder import RunFolder
 from runner.shown import shown
 from runner.signals import Stop
@@ -83,7 +83,7 @@ def caption(
         looked, new = _go_through(source, limit, look, pen, progress), pen.written
         looked.write(place)
         del pen
-        _free_memory()
+        free_memory()
     if looked.broken:
         _say_broken(looked, section.get("on_error", "stop"), progress)
     captions = {i: kept[digest] or None for i, digest in enumerate(looked.digests) if digest is not None}
@@ -205,9 +205,3 @@ def _write_metadata(
 
 def _key(*deciding: Any) -> str:
     return sha256(json.dumps([_VERSION, *deciding]).encode("ascii")).hexdigest()
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
