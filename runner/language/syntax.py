@@ -83,6 +83,8 @@ def _special(here: Mark, problem: str) -> tuple[Mark, str, str] | None:
     character = here.text[here.column - 1 : here.column]
     if "cannot start any token" not in problem:
         return None
+    if character == "\t":
+        return here, "tab", "a tab stands where a value begins: use spaces"
     return here, "syntax", f"text cannot start with '{shown(character)}': put it in quotes"
 
 

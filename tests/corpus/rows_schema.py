@@ -81,6 +81,8 @@ told(
     r"at most 20000 characters \(has 100000\)",
 )
 
+told("SCH11", "'${' 100,000 times", f"{REST}description: {'${' * 10**5}\n", r"at most 1000 characters \(has 200000\)")
+
 NEWER = "the recipe is written in version {} of the language; this program knows version 1: update it"
 for version in ("2", "99", "1.4"):
     told("SCH12", f"version {version}", REST.replace(": 1", f": {version}", 1) + "xyzzy: 1\n", NEWER.format(version))

@@ -135,7 +135,7 @@ ODD_AND_WRONG = {
     "a: {b}}\n": "syntax",
     "a: [b]]\n": "syntax",
     "...\n": "syntax",
-    "-\ta\n": "syntax",
+    "-\ta\n": "tab",
     "a:\n  b: 1\n c: 2\n": "indentation",
     "a: b\n c: d\n": "indentation",
     "\u00a0a: b\n": "indentation",
