@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -139,8 +140,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    arguments = parse(sys.argv[1:] if argv is None else argv)
     stdout = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")  # as stderr: what an encoding lacks is shown escaped
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
         try:
             from runner import verbs
@@ -160,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         return _failed(arguments, "interrupted", 130)
+    except MemoryError:
+        return _failed(arguments, "the machine is out of memory: end other programs, or take a larger one", 5)
     except Exception as error:
         mend = "" if arguments.debug else "; --debug shows where"
         return _failed(arguments, f"this is a bug in recipe ({type(error).__name__}: {shown(error)}){mend}", 70)

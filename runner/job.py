@@ -37,12 +37,24 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
     progress = create(quiet=arguments.quiet or planning, as_json=arguments.format == "json" and not planning)
     progress.stage(recipe.values["name"])
     _quiet_libraries()
-    with tempfile.TemporaryDirectory(prefix="recipe-") as scratch:
-        if arguments.smoke:
-            from runner.smoke import rehearsal
-
-            recipe = replace(recipe, values=rehearsal(recipe, Path(scratch)))
+    if not arguments.smoke:
         _settle_and_run(recipe, arguments, progress)
+        return
+    from runner.smoke import rehearsal
+
+    with _scratch() as scratch:
+        recipe = replace(recipe, values=rehearsal(recipe, Path(scratch)))
+        _settle_and_run(recipe, arguments, progress)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what a rehearsal makes up."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="recipe-")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no temporary folder can be made ({shown(error.strerror)}): free some space, or let TMPDIR name another"
+        ) from error
 
 
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
@@ -106,7 +118,7 @@ def _set_aside(folder: RunFolder, progress: Progress) -> None:
     """What the run made at its end is of the recipe before: it makes it anew."""
     name, moved = folder.set_aside()
     if moved:
-        progress.say(f"made before, and now in {shown(folder.path / name)}: {len(moved)} files and folders")
+        progress.say(f"what it had made is in {shown(folder.path / name)} now: {len(moved)} files and folders")
 
 
 @contextmanager

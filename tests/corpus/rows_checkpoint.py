@@ -53,14 +53,18 @@ def _(folder):
     return ends_alike(folder)
 
 
-@case("CKP03", "stopped at step 2 of 4", exits=0, says="going on from step 2 of 4")
+@case("CKP03", "stopped at step 2 of 4", exits=0, says="going on from step 2 of 4", slow=True)
 def _(folder):
     stopped()
     return ends_alike(folder)
 
 
 @case(
-    "CKP04", "the newest is damaged", exits=0, says=r"step-000002 is damaged: the sha256 of ema.safetensors differs; an"
+    "CKP04",
+    "the newest is damaged",
+    exits=0,
+    says=r"step-000002 is damaged: the sha256 of ema.safetensors differs; an",
+    slow=True,
 )
 def _(folder):
     file = stopped() / "checkpoints" / "step-000002" / "ema.safetensors"
@@ -79,7 +83,7 @@ def _(folder):
     return outcome
 
 
-@case("CKP06", "a second start beside a run that runs", exits=0, says="outputs/toy/002")
+@case("CKP06", "a second start beside a run that runs", exits=0, says="outputs/toy/002", slow=True)
 def _(folder):
     with running(folder) as first:
         first.wait_for(folder / "outputs/toy/001/log.jsonl")
@@ -107,7 +111,11 @@ def left_by(host):
 
 
 @case(
-    "CKP07", "the lock of a dead process", exits=0, says="took over the lock of process 4194305 on .* since 2024-01-01"
+    "CKP07",
+    "the lock of a dead process",
+    exits=0,
+    says="took over the lock of process 4194305 on .* since 2024-01-01",
+    slow=True,
 )
 def _(folder):
     left_by(socket.gethostname())
@@ -142,7 +150,7 @@ def _(folder):
     return of_a_format(checkpoints.FORMAT + 1)
 
 
-@case("CKP10", "of an older recipe", exits=7, says="step-000002 was written by an older recipe, .* --fresh")
+@case("CKP10", "of an older recipe", exits=7, says="step-000002 was written by an older recipe, .* --fresh", slow=True)
 def _(folder):
     return of_a_format(checkpoints.FORMAT - 1)
 
@@ -154,14 +162,14 @@ def _(folder):
     return recipe("run", "recipe.yaml")
 
 
-@case("CKP10", "another device", exits=0, says="close, not bitwise equal: device cpu .NVIDIA H100. ")
+@case("CKP10", "another device", exits=0, says="close, not bitwise equal: device cpu .NVIDIA H100. ", slow=True)
 def _(folder):
     with patch.object(origin, "hardware", return_value="NVIDIA H100"):
         stopped()
     return recipe("run", "recipe.yaml")
 
 
-@case("CKP10", "another number of workers", exits=0, says="going on from step 2 of 4")
+@case("CKP10", "another number of workers", exits=0, says="going on from step 2 of 4", slow=True)
 def _(folder):
     stopped()
     outcome = recipe("run", "recipe.yaml", "compute.dataloader_num_workers=2", "--allow-changes")
