@@ -13,7 +13,7 @@ import socket
 import sys
 
 _CHANGES = {
-    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown", "os.utime")
+    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown", "os.utime"),
 }
 _PROCESSES = {
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
@@ -34,7 +34,7 @@ def told(event: str, arguments: tuple) -> list[tuple[str, str]]:
     if event in _CHANGES:
         paths = [argument for argument in arguments if isinstance(argument, str | bytes | os.PathLike)]
         made = paths[1:] if event in ("os.symlink", "os.link") else paths
-        return [("change", place(path, arguments[-1])) for path in made]
+        return [("change", entry(path, arguments[-1])) for path in made]
     if event in _PROCESSES:
         return [("process", f"{event} {arguments[:2]}")]
     if event.startswith(_NETWORK):
@@ -48,15 +48,23 @@ def told(event: str, arguments: tuple) -> list[tuple[str, str]]:
     return [("pickle", ".".join(map(str, arguments)))] if event == "pickle.find_class" else []
 
 
-def place(path: object, folder: object = None) -> str:
-    """An absolute path whose links are followed: what is really touched.
+def place(path: object) -> str:
+    """An absolute path whose links are followed: what is really read or written."""
+    return os.path.realpath(os.fsdecode(path))
+
+
+def entry(path: object, folder: object) -> str:
+    """An absolute path of which the last link is not followed: what is made, renamed or removed.
 
     Args:
-        folder: what a relative path is relative to where that is an open folder's number.
+        folder: the number of the open folder that a relative path is relative to; anything else means the working one.
     """
-    name = os.fsdecode(path)
-    inside = isinstance(folder, int) and folder > 2 and not name.startswith("/")
-    return os.path.realpath(f"/proc/self/fd/{folder}/{name}" if inside else name)
+    name = os.fsdecode(path).rstrip("/")
+    if not name.startswith("/"):
+        opened = isinstance(folder, int) and folder > 2
+        name = f"/proc/self/fd/{folder}/{name}" if opened else f"./{name}"
+    parent, _, last = name.rpartition("/")
+    return os.path.realpath(parent or "/") + f"/{last}"
 
 
 def watch(log: str) -> None:
