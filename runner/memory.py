@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from runner.data.batches import Work
 from runner.errors import EnvironmentFault
 
 _MACHINE_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
@@ -64,11 +63,21 @@ def _place(error: Exception, values: dict[str, Any]) -> str:
 
 def _sentence(where: str, changes: list[str]) -> str:
     if not changes:
-        return f"{where} is out of memory, and every key that saves some is set: take a larger one"
+        return f"{where} is out of memory, and no key of the recipe saves any: end other programs, or take a larger one"
     said = f"{where} is out of memory; what was made is kept. Change, the most effective first: {', '.join(changes)}"
     going = [change for change in changes if change.startswith(_SAME_RUN)]
     by = f" by {' or '.join(going)}" if going != changes else ""
     return f"{said}; with --allow-changes this run goes on{by}" if going else said
+
+
+def stage_mends(values: dict[str, Any], stage: str) -> Iterator[str]:
+    """What to write on the command line so that a stage, as a run announces it, takes less memory."""
+    if stage in ("Prior", "Training"):
+        yield from training_mends(values)
+    elif stage in ("Sampling", "Refining"):
+        yield from drawing_mends(values)
+    elif stage == "Model" and values["model"]["type"] == "pretrained" and values["compute"]["dtype"] == "fp32":
+        yield "compute.dtype=bf16"
 
 
 def training_mends(values: dict[str, Any]) -> Iterator[str]:
@@ -77,11 +86,9 @@ def training_mends(values: dict[str, Any]) -> Iterator[str]:
     if not training["gradient_checkpointing"]:
         yield "training.gradient_checkpointing=true"
     if training["batch_size"] > 1:
-        less = Work.of(training, 1).smaller()
-        yield (
-            f"training.batch_size={less.batch_size} "
-            f"training.gradient_accumulation_steps={less.gradient_accumulation_steps}"
-        )
+        size, accumulation = training["batch_size"], training["gradient_accumulation_steps"]
+        less = max(part for part in range(1, size) if size % part == 0)
+        yield f"training.batch_size={less} training.gradient_accumulation_steps={accumulation * size // less}"
         if training["on_oom"] == "stop":
             yield "training.on_oom=shrink"
     if values["model"]["type"] == "pretrained" and "adapter" not in values:

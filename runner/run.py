@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -10,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from runner.captioning import CaptionFacts, caption
@@ -18,6 +16,7 @@ from runner.data.cache import Pictures, prepare
 from runner.data.captions import require_captions
 from runner.data.source import Source
 from runner.data.texts import Texts
+from runner.memory import free_memory, guarded, stage_mends
 from runner.methods import method_of
 from runner.models import family_class
 from runner.models.family import DTYPES, Facts, Family
@@ -101,9 +100,9 @@ class Run:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """A part of the run: announced, and timed in run.json."""
+        """A part of the run: announced, timed in run.json, and stopped by a sentence where memory runs out."""
         self.progress.stage(name)
-        with self.folder.record.timed(name.lower()):
+        with self.folder.record.timed(name.lower()), guarded(self.values, stage_mends(self.values, name)):
             yield
 
     def _pictures(self) -> Pictures:
@@ -197,7 +196,7 @@ class Run:
         with self._stage("Sampling"):
             held = self.gallery.hand_on(family)
         del family
-        _free_memory()
+        free_memory()
         family = self._family(refiner)
         with self._stage("Refining"):
             self.gallery.refine(family, held)
@@ -206,12 +205,6 @@ class Run:
         """The training's number format on a GPU; a model that only draws has its own, compute.dtype."""
         trained = "training" in self.values and self.accelerator.device.type != "cpu"
         return self.accelerator.autocast() if trained else nullcontext()
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _parameters(family: Family) -> str:
