@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from runner.language import schemas
@@ -36,12 +37,17 @@ def could_be(path: Steps, key: str, data: Any) -> Iterator[Steps]:
     for name in schemas.properties(schemas.places_of(path, data)):
         if not isinstance(written, dict) or name not in written:
             yield (*path, name)
-    for section, places in schemas.sections():
-        keys = schemas.properties(places)
+    for section, keys in _keys_of_sections():
         namesake = key if key in keys else alias(keys, key, None)
         if namesake is not None:
             # Any entry of a list may be meant, so the whole list is.
             yield section[: section.index(0)] if 0 in section else (*section, namesake)
+
+
+@cache
+def _keys_of_sections() -> tuple[tuple[Steps, dict[str, list[Place]]], ...]:
+    """The language's sections, walked once: a recipe may have hundreds of unknown keys."""
+    return tuple((section, schemas.properties(places)) for section, places in schemas.sections())
 
 
 def _mend(path: Steps, key: str, data: Any, value: Any, on_command_line: bool) -> str:
@@ -129,8 +135,7 @@ def _other_model(path: Steps, key: str, data: Any) -> str | None:
 
 def _elsewhere(path: Steps, key: str, on_command_line: bool) -> str | None:
     exact, aliased = [], []
-    for section, places in schemas.sections():
-        keys = schemas.properties(places)
+    for section, keys in _keys_of_sections():
         if section == path:
             continue
         if key in keys:

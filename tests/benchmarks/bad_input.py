@@ -40,8 +40,13 @@ RECIPES: dict[str, Callable[[], str]] = {
     "prompts of 20,000 letters": lambda: full(f"    - {'x' * 19_990}\n", f"{HEAD}sampling:\n  prompts:\n"),
     "one prompt": lambda: full("x", f"{HEAD}sampling: {{prompts: [", "]}\n"),
     "unknown keys": lambda: full("unknown{i}: 1\n"),
-    "unknown keys in a section": lambda: full("  unknown{i}: 1\n"),
-    "unknown keys like known ones": lambda: full("sample_steps{i}: 1\n"),
+    "unknown keys of 30 letters": lambda: full("unknown_key_of_thirty_let{i}: 1\n"),
+    "unknown keys in a section": lambda: full("  unknown_key_{i}: 1\n", f"{HEAD}sampling:\n  prompts: [x]\n"),
+    "9,999 numbers for prompts": lambda: f"{HEAD}sampling:\n  prompts:\n" + "    - 123456789012345\n" * 9_999,
+    "64 mappings of unknown keys": lambda: (
+        f"{HEAD}sampling:\n  prompts: [x]\n  matrix:\n    scheduler:\n"
+        + "".join(f"      - {{type: DDIM, unknown{i}: 1}}\n" for i in range(200))
+    ),
     "unknown sections": lambda: full("s{i}: {a: 1, b: [1, 2], c: {d: e}}\n"),
     "values of another type": lambda: full("    - [1, {a: b}]\n", f"{HEAD}sampling:\n  prompts:\n"),
     "keys given twice": lambda: full("seed: 1\n"),
