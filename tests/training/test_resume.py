@@ -2,15 +2,13 @@
 
 import shutil
 import signal
-from contextlib import contextmanager
-from itertools import count
 
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from runner.training.keeper import Keeper
 from tests.conftest import each
+from tests.faults.runs import stopped_after
 from tests.training.finetune import UNCACHED, log, recipe, run
 
 TRAINING = {
@@ -45,28 +43,13 @@ def written(folder):
     return {str(path).removeprefix(str(folder)): held for path, held in (weights | pictures).items()}
 
 
-@contextmanager
-def signal_at(step):
-    """A signal comes in the midst of this step."""
-    stepped, steps = Keeper.stepped, count(1)
-
-    def counted(keeper):
-        stepped(keeper)
-        if next(steps) == step:
-            keeper.stop.requested = signal.SIGTERM
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "stepped", counted)
-        yield
-
-
 @pytest.mark.parametrize("name", each(WORK, few=("lora",)))
 @pytest.mark.parametrize("workers", each((0, 2), few=(2,)))
 def test_a_run_goes_on_bitwise(here, toy, name, workers):
     model, sections = WORK[name]
     whole = run(asked(toy(model), workers=2 - workers, **sections), "--fresh")
     assert len(log(whole, "loss")) >= 6
-    with signal_at(4):
+    with stopped_after(4):
         part = run(asked(toy(model), workers=workers, **sections), code=128 + signal.SIGTERM)
     shutil.rmtree(here / "cache")
     assert [path.name for path in (part / "checkpoints").iterdir()] == ["step-000004"]
