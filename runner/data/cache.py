@@ -16,6 +16,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from runner.data import draft
 from runner.data.buckets import bucket_sizes, nearest
 from runner.data.decode import reason, to_rgb
 from runner.data.source import Entry, Item, Origin, Source
@@ -29,7 +30,7 @@ from runner.tally import gibibytes
 if TYPE_CHECKING:
     from runner.progress import Progress
 
-_FORM = 1  # of the cache's keys; a new one makes every cache anew
+_FORM = 2  # of the cache's keys; a new one makes every cache anew
 _DECIDE = ("resolution", "interpolation", "center_crop", "background", "max_images")
 # For a source that draws its pictures at the resolution itself and has none of these keys: they change no pixel then.
 _AS_DRAWN = {
@@ -118,7 +119,8 @@ def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, prog
     """
     choices = {**_AS_DRAWN, **section}
     key = _key(source, choices)
-    store = Store.open(cache_dir / "pictures" / key) or _build(source, choices, cache_dir / "pictures", key, progress)
+    root = cache_dir / "pictures"
+    store = draft.opened(Store.open, root / key, progress) or _build(source, choices, root, key, progress)
     pictures = Pictures(store, key, source.origins)
     if pictures.skipped:
         message = broken(pictures.skipped, pictures.found)

@@ -9,10 +9,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from runner.errors import EnvironmentFault
 from runner.outputs.files import sync_folder
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.progress import Progress
+
+S = TypeVar("S")
 
 _PREFIX = ".tmp-"
 _STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
@@ -38,6 +44,14 @@ def finish(draft: Path, target: Path, is_whole: Callable[[Path], bool]) -> None:
             target.rename(target.parent / f"{_PREFIX}damaged-{uuid.uuid4().hex[:8]}")
         draft.rename(target)
     sync_folder(target.parent)
+
+
+def opened(open_store: Callable[[Path], S | None], folder: Path, progress: Progress) -> S | None:
+    """The store in `folder`; None where there is none, or, after a warning, where it is damaged."""
+    store = open_store(folder)
+    if store is None and folder.is_dir():
+        progress.warn(f"the cache in {shown(folder, 1000)} is damaged: it is made anew")
+    return store
 
 
 @contextmanager

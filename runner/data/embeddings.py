@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from runner.data import draft
 from runner.data.tensors import TensorStore, TensorWriter
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Embeddings:
         """
         ordered, root = sorted(set(texts)), cache_dir / "embeddings"
         key = hashlib.sha256(json.dumps([_VERSION, fingerprint, ordered]).encode()).hexdigest()
-        store = TensorStore.open(root / key)
+        store = draft.opened(TensorStore.open, root / key, progress)
         if store is None:
             with (
                 TensorWriter(root, len(ordered)) as writer,

@@ -15,6 +15,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from runner.data import draft
 from runner.data.cache import Pictures
 from runner.data.draws import VARIANTS, rng
 from runner.data.tensors import TensorStore, TensorWriter
@@ -69,7 +70,8 @@ class Latents:
         """
         latents = cls(pictures, data, cache_variants)
         key, root = latents._key(fingerprint), cache_dir / "latents"
-        latents._store = TensorStore.open(root / key) or latents._encode(root, key, encode, batch_size, progress)
+        store = draft.opened(TensorStore.open, root / key, progress)
+        latents._store = store or latents._encode(root, key, encode, batch_size, progress)
         return latents
 
     def draw(

@@ -5,15 +5,18 @@ A store is a folder of
     index.i64      little-endian int64 rows of COLUMNS, one per picture
     texts.jsonl    one JSON line [name, caption] per picture
     skipped.jsonl  one JSON line [name, reason] per picture that could not be used
-    store.json     sizes and digests of these files, the counts and the classes; written last
+    store.json     sizes and checksums of these files, the counts and the classes; written last
+
+Every byte is checked when a store is opened. CRC-32 notices what a disk does to a file, which is all that it is for,
+three times as fast as sha256: 3 GiB a second here, of stores that can have hundreds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +28,7 @@ from runner.data import draft
 from runner.data.source import Item
 from runner.outputs.files import write_bytes
 
-VERSION = 2
+VERSION = 3
 COLUMNS = (
     *("offset", "height", "width", "label", "original_height", "original_width"),
     "text",  # offset in texts
@@ -34,6 +37,7 @@ COLUMNS = (
 )
 _FILES = ("pixels.u8", "index.i64", "texts.jsonl", "skipped.jsonl")
 _MANIFEST = "store.json"
+_CHUNK = 2**24  # bytes read at a time to check them
 _WHAT = "picture cache"
 
 
@@ -52,19 +56,14 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store | None:
-        """The store in `folder`, or None where there is none or it is damaged (cut, half-written, of another form).
-
-        Sizes are checked for every file, digests for all but the pixels.
-        """
+        """The store in `folder`; None where there is none or it is damaged: changed, half-written, of another form."""
         try:
             manifest = json.loads((folder / _MANIFEST).read_text("ascii"))
             if manifest["version"] != VERSION or set(manifest["files"]) != set(_FILES):
                 return None
-            for name, (size, digest) in manifest["files"].items():
+            for name, (size, checksum) in manifest["files"].items():
                 with (folder / name).open("rb") as file:
-                    if os.fstat(file.fileno()).st_size != size:
-                        return None
-                    if digest is not None and hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    if os.fstat(file.fileno()).st_size != size or _checksum(file) != checksum:
                         return None
             return cls(folder, manifest)
         except (OSError, ValueError, KeyError, TypeError):
@@ -97,7 +96,7 @@ class Writer:
         self.root = root
         self.used = self.skipped = 0  # pictures so far
         self._sizes = dict.fromkeys(_FILES, 0)
-        self._digests = {name: hashlib.sha256() for name in _FILES[1:]}
+        self._checksums = dict.fromkeys(_FILES, 0)
         with draft.writing(root, _WHAT):
             self._temporary = draft.begin(root)
             self._files: dict[str, BinaryIO] = {name: (self._temporary / name).open("xb") for name in _FILES}
@@ -136,12 +135,11 @@ class Writer:
 
     def keep(self, name: str, classes: list[str]) -> Path:
         """Make what was written durable as `root/name` and return that path; a store that is there already stays."""
-        digests = {file: digest.hexdigest() for file, digest in self._digests.items()}
         manifest = {
             "version": VERSION,
             "found": self.used + self.skipped,
             "classes": classes,
-            "files": {file: (size, digests.get(file)) for file, size in self._sizes.items()},
+            "files": {file: (self._sizes[file], self._checksums[file]) for file in _FILES},
         }
         target = self.root / name
         with draft.writing(self.root, _WHAT):
@@ -157,8 +155,14 @@ class Writer:
         with draft.writing(self.root, _WHAT):
             self._files[name].write(data)
         self._sizes[name] += len(data) if isinstance(data, bytes) else data.nbytes
-        if name in self._digests:
-            self._digests[name].update(data)
+        self._checksums[name] = zlib.crc32(data, self._checksums[name])
+
+
+def _checksum(file: BinaryIO) -> int:
+    checksum = 0
+    while chunk := file.read(_CHUNK):
+        checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _line(name: str, text: str | None) -> bytes:

@@ -195,16 +195,18 @@ def test_a_damaged_cache_is_noticed_and_built_anew(ready, tmp_path, file, damage
     assert source.asked == 5
 
 
-@pytest.mark.parametrize("file", ["index.i64", "texts.jsonl", "skipped.jsonl"])
-def test_a_flipped_bit_in_the_index_is_noticed(ready, tmp_path, file):
+@pytest.mark.parametrize("file", ["pixels.u8", "index.i64", "texts.jsonl", "skipped.jsonl"])
+def test_a_flipped_bit_is_noticed_and_said(ready, tmp_path, progress, file):
     bad = {1: ValueError("x")}
-    path = folder_of(ready(Drawn(5, bad), on_error="skip"), tmp_path) / file
-    data = bytearray(path.read_bytes())
+    folder = folder_of(ready(Drawn(5, bad), on_error="skip"), tmp_path)
+    before, data = (folder / file).read_bytes(), bytearray((folder / file).read_bytes())
     data[3] ^= 4
-    path.write_bytes(data)
+    (folder / file).write_bytes(data)
     source = Drawn(5, bad)
     ready(source, on_error="skip")
     assert source.asked == 5
+    assert f"the cache in {folder} is damaged: it is made anew" in progress.warnings
+    assert (folder / file).read_bytes() == before
 
 
 def test_a_cache_of_another_format_is_built_anew(ready, tmp_path):
