@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from runner.data.room import Room
 from runner.shown import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -28,11 +26,10 @@ Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 MAX_PIXELS = 178_956_970
 """Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
 
-LARGE = 2**25
-"""Pixels of a picture that may take a gigabyte while it is worked on: only one such is in memory at a time."""
+ROOM = Room(MAX_PIXELS)
+"""What all threads have in work. A pixel takes up to 17 bytes meanwhile (WebP, 32-bit grey): 3 GiB together."""
 
-_large = threading.Lock()
-_thread = threading.local()
+_BAND = 2**20  # pixels that are scaled at a time
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,18 +59,6 @@ def opened(path: Path) -> BinaryIO:
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))
 
 
-@contextmanager
-def one_large_at_a_time() -> Iterator[None]:
-    """Around one thread's work on one picture: other threads wait with their large pictures until it is done."""
-    _thread.has_large = False
-    try:
-        yield
-    finally:
-        if _thread.has_large:
-            _large.release()
-        del _thread.has_large
-
-
 def open_picture(file: BinaryIO) -> Image.Image:
     """Decode the first frame of `file`, in whatever mode it has; the file may be closed after.
 
@@ -91,9 +76,7 @@ def open_picture(file: BinaryIO) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadPicture(f"declares {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
-    if width * height > LARGE and getattr(_thread, "has_large", None) is False:
-        _large.acquire()
-        _thread.has_large = True
+    ROOM.take(width * height)
     image.load()
     return image
 
@@ -150,15 +133,25 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     I;16: 0..65535 onto 0..255. I (32-bit integers): the same if all values lie in that range. F: 0..1 or 0..255 if all
     lie there. Values beyond are stretched from their own least and greatest onto 0..255.
     """
-    values: NDArray[np.floating] = np.asarray(image).astype(np.float32)
-    if not np.isfinite(values).all():
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    extremes = np.array([(values.min(), values.max()) for values in (_floats(image, band) for band in bands)])
+    if not np.isfinite(extremes).all():
         raise BadPicture("has pixels that are not numbers (NaN or infinite)")
-    low, high = float(values.min()), float(values.max())
+    low, high = float(extremes.min()), float(extremes.max())
     tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
     top = next((top for top in tops if low >= 0 and high <= top), None)
-    if top is None:
-        values, top = values.astype(np.float64) - low, (high - low) or 1.0
-    return Image.fromarray((values * (255 / top) + 0.5).astype(np.uint8))
+    scaled = Image.new("L", image.size)
+    for band in bands:
+        values = _floats(image, band)
+        values = values * (255 / top) if top else (values.astype(np.float64) - low) * (255 / ((high - low) or 1.0))
+        scaled.paste(Image.fromarray((values + 0.5).astype(np.uint8)), band)
+    return scaled
+
+
+def _floats(image: Image.Image, band: tuple[int, int, int, int]) -> NDArray[np.floating]:
+    return np.asarray(image.crop(band)).astype(np.float32)
 
 
 def _unknown(head: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from runner.data.decode import one_large_at_a_time
+from runner.data import decode
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,8 +17,8 @@ _AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough 
 def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
     """`work(thing)` for each of `things`, in their order, computed in threads: pillow lets go of Python's lock.
 
-    `things` is read only a little ahead, and only one thread at a time has a large picture. An exception of `work` or
-    of `things` ends the iteration.
+    `things` is read only a little ahead, and what the threads decode shares `decode.ROOM`. An exception of `work` or of
+    `things` ends the iteration.
     """
     threads = min(32, os.cpu_count() or 1)
     pending: deque[Future[R]] = deque()
@@ -36,5 +36,5 @@ def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
 
 
 def _sparing(work: Callable[[T], R], thing: T) -> R:
-    with one_large_at_a_time():
+    with decode.ROOM.sharing():
         return work(thing)

@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from runner.data import decode
 from runner.data.decode import MAX_PIXELS, BadPicture, open_picture, reason, to_rgb
 
 WHITE = "#ffffff"
@@ -213,3 +215,18 @@ def test_real_photographs(shared_data: Path):
     path = next((shared_data / "flowers/train/rose").glob("*.jpg"))
     with path.open("rb") as file:
         assert to_rgb(open_picture(file), WHITE).size == (128, 128)
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "I;16"])
+def test_grey_of_many_bits_is_scaled_without_copies_of_the_whole(mode, monkeypatch):
+    kind = {"F": np.float32, "I": np.int32, "I;16": np.uint16}[mode]
+    values = np.random.default_rng(0).integers(0, 65536, (500, 400)).astype(kind) - (100 if mode == "F" else 0)
+    image = Image.fromarray(values)
+    whole = np.asarray(to_rgb(image, "#ffffff"))
+    monkeypatch.setattr(decode, "_BAND", 4000)
+    tracemalloc.start()
+    banded = to_rgb(image, "#ffffff")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(np.asarray(banded), whole)
+    assert peak < values.size
