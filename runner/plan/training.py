@@ -12,8 +12,7 @@ from runner.models.counting import Count, learning, parameters
 from runner.models.family import WIDTHS, Facts
 from runner.training.idle import idle_parts
 
-# Bytes of optimizer state per parameter; adafactor keeps rows and columns only, next to nothing.
-_OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "sgd": 4, "adafactor": 0, "adamw_8bit": 2, "prodigy": 16}
+_OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "adamw_8bit": 2, "prodigy": 16}  # of state per parameter
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     parts = family_class(model.family).skeletons(model)
     base = {name: parameters(part) for name, part in parts.items()}
     learn = method_of(values).mark(parts, values)
-    saved = _saved(values, parts, learn)
+    state, saved = _optimizer_state(section["optimizer"], parts), _saved(values, parts, learn)
     forward = _forward(values, model, parts)
     rows = section["batch_size"] * (2 if "prior" in values["data"] else 1)
     memory = {
         "weights": _weights(values, model, parts, base),
         "gradients": 4 * learn,
-        "optimizer": _OPTIMIZER_BYTES[section["optimizer"]["type"]] * learn,
+        "optimizer": state,
         "average": 4 * learn if "ema" in section else 0,
         "activations": forward.activations * WIDTHS[values["compute"]["mixed_precision"]] // 4 * rows,
     }
@@ -65,8 +64,18 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     flops = passes * forward.flops * rows * section["gradient_accumulation_steps"]
     epochs = work.samples / shown if shown else None
     steps, images = (work.steps, work.samples) if known else (None, None)
-    checkpoint = 4 * learn + memory["optimizer"] + memory["average"]
+    checkpoint = 4 * learn + state + memory["average"]
     return Training(steps, images, epochs, learn, flops, memory, checkpoint, saved)
+
+
+def _optimizer_state(section: dict[str, Any], parts: dict[str, Any]) -> int:
+    """Bytes of what the optimizer keeps of each parameter that learns."""
+    learning = [p for part in parts.values() for p in part.parameters() if p.requires_grad]
+    if section["type"] == "sgd":
+        return sum(4 * p.numel() for p in learning) if section["momentum"] else 0
+    if section["type"] == "adafactor":  # sums over the last two dimensions (Shazeer and Stern 2018, algorithm 4)
+        return 4 * sum(sum(p.numel() // side for side in p.shape[-2:]) if p.ndim > 1 else p.numel() for p in learning)
+    return _OPTIMIZER_BYTES[section["type"]] * sum(p.numel() for p in learning)
 
 
 def _saved(values: dict[str, Any], parts: dict[str, Any], learn: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from runner.data.batches import NO_CLASS, Work
-from tests.data.toy_batches import batches, column, equal, flat, samples, work
+from tests.data.toy_batches import batches, column, equal, flat, mixed_sizes, samples, work
 from tests.data.toy_pictures import ToyPictures
 
 
@@ -136,3 +136,16 @@ def test_sizes_of_a_mirrored_sample_are_those_in_the_mirrored_picture():
             assert any(found)
             seen.add(found.index(True))
     assert seen == {0, 1}
+
+
+@pytest.mark.parametrize("pictures", [None, mixed_sizes()], ids=["one size", "buckets"])
+def test_smaller_micro_batches_hold_the_same_samples(pictures):
+    """Also of pictures of several sizes: their order is that of the size that the run began with."""
+    source = batches(work(batch_size=4, accumulation=2, max_train_steps=3), pictures)
+    noise = [torch.cat([batch.eps.flatten() for batch in update]) for update in source.from_step(0)]
+    source.work = source.work.smaller()
+    assert (source.work.batch_size, source.work.gradient_accumulation_steps) == (2, 4)
+    for update, before in zip(source.from_step(0), noise, strict=True):
+        assert [len(batch) for batch in update] == [2] * 4
+        assert torch.equal(torch.cat([batch.eps.flatten() for batch in update]), before)
+        assert sum(float(batch.weight.sum()) for batch in update) == pytest.approx(1)
