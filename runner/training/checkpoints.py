@@ -66,10 +66,15 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
             f"the checkpoint of step {checkpoint.step} could not be written to {shown(folder)} ({shown(error)}): "
             "make room or mend the folder, then run the same command again to go on"
         ) from None
+    prune(folder, limit)
+    return final
+
+
+def prune(folder: Path, limit: int | None) -> None:
+    """Removes all checkpoints but the newest `limit`, of which the newest is known to be whole."""
     if limit is not None:
         for path in _by_step(folder)[:-limit]:
             shutil.rmtree(path, ignore_errors=True)
-    return final
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

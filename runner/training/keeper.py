@@ -67,7 +67,8 @@ class Keeper:
             CheckpointError: none is whole, or it is of another model or another version of recipe.
             DataError: the data differ.
         """
-        checkpoint, damaged = checkpoints.newest(self.folder.path / "checkpoints")
+        folder = self.folder.path / "checkpoints"
+        checkpoint, damaged = checkpoints.newest(folder)
         if damaged and checkpoint is None:
             raise CheckpointError(f"{damaged[0]}, and no whole one is left: start anew with --fresh")
         for sentence in damaged:
@@ -76,6 +77,8 @@ class Keeper:
             self.folder.trim_log(0)
             return
         self._take_up(checkpoint, trainer)
+        if not damaged:  # a kill may have come between a checkpoint and the removal of older ones
+            checkpoints.prune(folder, self.training["checkpoints_total_limit"])
         if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
             self._grid(trainer)
 
