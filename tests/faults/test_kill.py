@@ -27,7 +27,7 @@ MOMENTS = (  # in the order in which they come
     "write *samples/*",
     "rename *step-000002.png",
     "write *log.jsonl",
-    "fsync *001/checkpoints",
+    "fsync */checkpoints",
     "write *model/*",
     "rename *model",
     "rename *grid.png",
