@@ -34,7 +34,10 @@ MOMENTS = (  # in the order in which they come
 )
 INTERVAL = 3
 LONGER = toy(
-    training={"max_train_steps": 30, "checkpointing_steps": INTERVAL, "sample_steps": 10, "ema": {"decay": 0.9}},
+    training={
+        **{"max_train_steps": 30, "checkpointing_steps": INTERVAL, "checkpoints_total_limit": 1},  # a stop adds one
+        **{"sample_steps": 10, "ema": {"decay": 0.9}},
+    },
 )
 
 
