@@ -50,6 +50,12 @@ class Earlier:
         return changes(self.before, self.now)
 
     @property
+    def told(self) -> str:
+        """What is said when it goes on."""
+        changed = f" ({told(self.changes)})" if self.changes else ""
+        return f"going on with {shown(self.folder.path)}{changed}"
+
+    @property
     def asked(self) -> dict[str, Any]:
         """What the run is asked from now on: what it was, with the changes."""
         asked: dict[str, Any] = kept(self.now, self.now, self.before, self.first)
@@ -90,7 +96,7 @@ class Earlier:
 
 
 def find(recipe: Recipe, arguments: Namespace, progress: Progress) -> Earlier | None:
-    """The run that goes on; None for a new one. Says which, and why another did not do.
+    """The run that goes on; None for a new one. Says why another did not do.
 
     Raises:
         CheckpointError: by --allow-changes, where the newest run cannot go on as the recipe is now.
@@ -102,7 +108,6 @@ def find(recipe: Recipe, arguments: Namespace, progress: Progress) -> Earlier | 
     runs = [(run, Earlier.of(run, now)) for run in _candidates(recipe, arguments)]
     for run, earlier in runs:
         if earlier is not None and not earlier.changes and run.can_go_on:
-            progress.say(f"going on with {shown(run.path)}")
             return earlier
     if not runs:
         return None
@@ -117,8 +122,6 @@ def find(recipe: Recipe, arguments: Namespace, progress: Progress) -> Earlier | 
             f"{shown(run.path)} cannot go on with these changed: {told(earlier.forbidden)}: "
             "undo that, or start anew with --fresh"
         )
-    changed = f" ({told(earlier.changes)})" if earlier.changes else ""
-    progress.say(f"going on with {shown(run.path)}{changed}")
     return earlier
 
 
@@ -136,6 +139,9 @@ def _candidates(recipe: Recipe, arguments: Namespace) -> Iterator[RunFolder]:
 def _tell(runs: list[tuple[RunFolder, Earlier | None]], progress: Progress) -> None:
     """The newest run that did not finish, unless a newer one did."""
     for run, earlier in runs:
+        if run.record.damaged:
+            progress.warn(f"{shown(run.path / 'run.json')} is damaged, so that run cannot go on: this is a new run")
+            return
         if run.state == "done":
             return
         if run.can_go_on:

@@ -62,6 +62,8 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) ->
     settled = _settled(earlier.settle_again(recipe) if earlier else recipe, earlier, arguments, progress)
     if arguments.dry_run:
         return
+    if earlier:
+        progress.say(earlier.told)
     from runner.places import cache_root
     from runner.run import Run
     from runner.signals import Stop
@@ -88,8 +90,10 @@ def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, prog
     from runner.plan import plan, render, shortage, shortfall
     from runner.settle import settle
     from runner.settle.apart import require_apart
+    from runner.settle.secrets import require_no_secrets
 
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
+    require_no_secrets(settled.values)
     if "data" in settled.values:
         require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
     planned = plan(settled)

@@ -12,7 +12,7 @@ from runner.language.recipe import read
 from runner.outputs import png
 from runner.outputs.folder import RunFolder
 from runner.progress import create
-from runner.secrets import holds_token, masked, redact
+from runner.secrets import holds_token, masked, redact, variable
 from runner.shown import shown
 from runner.view import View
 
@@ -31,6 +31,8 @@ def planted(monkeypatch):
     ("text", "left"),
     [
         (f"401 for {TOKEN}: no", "401 for hf_***: no"),
+        ("hf_oauth_eyJhbGci.OiJFZ-ERTQ hf_jwt_eyJhbGci.OiJ_x", "hf_*** hf_***"),
+        ("hf_oauth and hf_hub", "hf_oauth and hf_hub"),
         ("k3y.with(marks)", "***"),
         ("a k3y.with(marks)+more b", "a *** b"),
         ("/home/postgres/abc12", "/home/postgres/abc12"),
@@ -48,8 +50,22 @@ def test_a_text_that_is_cut_shows_no_half_of_a_token():
         assert "JkLm" not in shown(before * "x" + TOKEN + 200 * "y")
 
 
+@pytest.mark.parametrize("name", ["STRIPE_KEY", "my_passphrase", "DB_PASS", "PGPASSWORD", "AWS_CREDENTIALS", "X_PWD"])
+def test_names_that_tell_of_secrets(name, monkeypatch):
+    monkeypatch.setenv(name, "s3cret-value")
+    assert redact("a s3cret-value b") == "a *** b"
+    assert variable("a s3cret-value b") == name
+
+
+@pytest.mark.parametrize("name", ["OLDPWD", "KEYBOARD", "TOKENIZERS_PARALLELISM"])
+def test_names_that_do_not(name, monkeypatch):
+    monkeypatch.setenv(name, "s3cret-value")
+    assert redact("a s3cret-value b") == "a s3cret-value b"
+    assert variable("a s3cret-value b") is None
+
+
 def test_only_the_hubs_tokens_are_a_recipes_fault():
-    assert holds_token(f"by {TOKEN}")
+    assert holds_token(f"by {TOKEN}") and holds_token("hf_oauth_eyJhbGciOiJFZERT")
     assert not holds_token("k3y.with(marks)")
 
 

@@ -187,6 +187,16 @@ def _(folder):
     return outcome
 
 
+@case("SEC10", "a secret in a path", exits=6, says=r"data\.id holds the value of the environment variable MY_KEY")
+def _(folder):
+    with mock.patch.dict(os.environ, {"MY_KEY": PASSWORD}):
+        (folder / PASSWORD).mkdir()
+        Image.new("RGB", (16, 16)).save(folder / PASSWORD / "1.png")
+        outcome = run({**toy(), "data": {**FOLDER, "id": f"./{PASSWORD}"}})
+    assert PASSWORD not in outcome.text and not (folder / "outputs").exists()
+    return outcome
+
+
 @case("SEC10", "a token in a prompt", exits=6, says=r"holds a token.*\[secret\]")
 def _(folder):
     outcome = validate(drawing(sampling={"prompts": [f"a flower by {TOKEN}"], **SMALL}))

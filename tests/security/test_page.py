@@ -59,10 +59,17 @@ TESTS = {
     ],
     "It cannot publish, upload or report anything to anybody.": ["SEC17 keys that publish"],
     "It cannot weaken a guard: that takes an option on your command line.": ["SEC17 keys that weaken a guard"],
-    "It cannot show your secrets: tokens, keys and passwords of the environment are printed and written as `***`.": [
-        "SEC10 secrets of the environment and of a recipe"
+    "It cannot show your secrets: the hub's tokens are printed and written as `hf_***`, and values of environment "
+    "variables whose names end in `TOKEN`, `KEY`, `SECRET`, `PASSWORD`, `PASSWD`, `PASSPHRASE`, `CREDENTIALS`, `_PASS` "
+    "or `_PWD` as `***`, but for plain words and values under 8 characters.": [
+        "SEC10 secrets of the environment and of a recipe",
+        "tests/test_secrets.py::test_names_that_tell_of_secrets",
+        "tests/test_secrets.py::test_secrets_are_hidden",
     ],
-    "It cannot hold a token itself.": ["SEC10 a token in a prompt"],
+    "It cannot hold a token itself, or run with such a value in a path or a prompt.": [
+        "SEC10 a token in a prompt",
+        "SEC10 a secret in a path",
+    ],
     "It cannot play with your terminal, or put HTML into a model's page: control characters and markup are escaped.": [
         "SEC11 markup and escapes in a prompt",
         "tests/outputs/test_card.py::test_foreign_text_is_no_markup",
