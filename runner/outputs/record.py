@@ -47,6 +47,11 @@ class Record:
         return found if isinstance(found, dict) else {}
 
     @property
+    def damaged(self) -> bool:
+        """Whether it is there and tells nothing."""
+        return self._path.is_file() and not self.read()
+
+    @property
     def state(self) -> str:
         """As written: `new` (nothing yet), `running`, `done`, `interrupted`, `failed`."""
         return str(self.read().get("state", "new"))

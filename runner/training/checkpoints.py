@@ -93,8 +93,8 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def reached(folder: Path) -> int:
-    """The step of the newest checkpoint, whole or not; 0 where there is none."""
-    return max(map(_step, _by_step(folder)), default=0)
+    """The step of the newest checkpoint that has a manifest, whole or not; 0 where there is none."""
+    return max((_step(path) for path in _by_step(folder) if (path / MANIFEST).is_file()), default=0)
 
 
 def load(path: Path) -> Checkpoint:
@@ -109,7 +109,9 @@ def load(path: Path) -> Checkpoint:
         format = values.pop("format", None)
         if format == FORMAT:
             tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-            return Checkpoint(values.pop("step"), tensors, values)
+            if (step := values.pop("step")) != _step(path):
+                raise ValueError(f"it is of step {step}")
+            return Checkpoint(step, tensors, values)
     except (OSError, ValueError, AttributeError, KeyError, SafetensorError) as error:
         raise _Damaged(f"the checkpoint {shown(path)} is damaged: it cannot be read ({shown(error)})") from None
     if isinstance(format, int) and format > FORMAT:

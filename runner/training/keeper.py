@@ -74,7 +74,7 @@ class Keeper:
         for sentence in damaged:
             self.progress.warn(f"{sentence}; an older one is used")
         if checkpoint is None:
-            self.folder.trim_log(0)
+            self._begin_again()
             return
         self._take_up(checkpoint, trainer)
         if not damaged:  # a kill may have come between a checkpoint and the removal of older ones
@@ -82,18 +82,26 @@ class Keeper:
         if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
             self._grid(trainer)
 
+    def _begin_again(self) -> None:
+        """From the start: a new run, one that was stopped before its first checkpoint, or one that has lost them."""
+        logged = max((line["step"] for line in self.folder.read_log() if "step" in line), default=0)
+        if logged:
+            self.progress.warn(f"the log reaches step {logged}, but no checkpoint is there: beginning again at step 0")
+        self.folder.trim_log(0)
+
     def _take_up(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
-        self.origin.require_same_data(checkpoint.values, self.progress)
         try:
+            self.origin.require_same_data(checkpoint.values, self.progress)
+            differs = self.origin.differing(checkpoint.values)
             trainer.restore(checkpoint)
-        except (KeyError, ValueError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:  # whatever was edited
             raise CheckpointError(
                 f"the checkpoint of step {checkpoint.step} does not fit this recipe ({shown(error)}): "
                 "start anew with --fresh"
             ) from error
         self.saved = trainer.step
         self.folder.trim_log(trainer.step)
-        if differs := self.origin.differing(checkpoint.values):
+        if differs:
             self.progress.warn(f"going on from step {trainer.step}; close, not bitwise equal: {differs}")
         else:
             self.progress.say(f"going on from step {trainer.step} of {self.work.steps}")

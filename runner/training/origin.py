@@ -74,5 +74,5 @@ class Origin:
 
     def differing(self, values: dict[str, Any]) -> str:
         """How the machine differs from that of a checkpoint's `values`, as 'torch 2.12 → 2.13, threads 2 → 4'."""
-        found = differences(values["made_with"], self.made_with)
+        found = differences(dict(values["made_with"]), self.made_with)
         return ", ".join(f"{key} {before} → {now}" for key, before, now in found)

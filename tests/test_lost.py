@@ -1,0 +1,77 @@
+"""Runs that go on although parts of what they left are lost, damaged or were edited: each is said."""
+
+import json
+import shutil
+
+import pytest
+
+from runner.training import checkpoints
+from tests.tiny import lay, logged, recipe, runs, stopped_at
+
+
+@pytest.fixture
+def run(here):
+    """The folder of a run that was stopped at step 3."""
+    lay(here)
+    stopped_at(3)
+    return here / "outputs" / "tiny" / "001"
+
+
+@pytest.mark.parametrize("named", [(), ("outputs/tiny/001",)])
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_damaged_record_is_said_before_a_new_run_begins(here, run, named, text, capsys):
+    (run / "run.json").write_text(text)
+    capsys.readouterr()
+    assert recipe(*named, "training.max_train_steps=1") == 0
+    assert "tiny/001/run.json is damaged, so that run cannot go on: this is a new run" in capsys.readouterr().err
+    assert runs(here) == ["001", "002"]
+
+
+def test_lost_checkpoints_are_said_before_the_steps_are_made_again(here, run, capsys):
+    before = logged(here)
+    shutil.rmtree(run / "checkpoints")
+    capsys.readouterr()
+    assert recipe() == 0
+    err = capsys.readouterr().err
+    assert "the log reaches step 3, but no checkpoint is there: beginning again at step 0" in err
+    assert logged(here)[:3] == before
+    assert runs(here) == ["001"]
+
+
+def test_a_folder_without_a_checkpoint_in_it_is_no_step(here, run, capsys):
+    (run / "checkpoints" / "step-000009").mkdir()
+    (run / "checkpoints" / "step-000009" / "state.json").write_text("{}")
+    assert recipe("training.max_train_steps=5", "--allow-changes") == 0
+    assert "step-000009 is damaged" in capsys.readouterr().err
+
+
+def test_a_refusal_is_not_told_as_going_on(run, capsys):
+    assert recipe("training.max_train_steps=2", "--allow-changes") == 7
+    err = capsys.readouterr().err
+    assert "past the 2 that are asked for" in err and "going on" not in err
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"data": None},
+        {"made_with": None},
+        {"optimizer": None},
+        {"optimizer": {"numbers": [], "param_groups": {}}},
+        {"lr_scheduler": []},
+        {"batch_size": 0},
+        {"scaler": 1, "step": "x"},
+    ],
+    ids=str,
+)
+def test_an_edited_state_whose_manifest_fits_is_no_bug(here, run, edited, capsys):
+    checkpoint = run / "checkpoints" / "step-000003"
+    state = json.loads((checkpoint / "state.json").read_text())
+    (checkpoint / "state.json").write_text(json.dumps({**state, **edited}))
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["state.json"] = checkpoints._sha256(checkpoint / "state.json")
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert recipe() == 7
+    err = capsys.readouterr().err
+    assert "start anew with --fresh" in err and "Traceback" not in err
