@@ -139,6 +139,12 @@ def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:
     return f"{len(skipped)} of {found} {are} be used ({'; '.join(named)})"
 
 
+def none_usable(skipped: Sequence[tuple[str, str]]) -> DataError:
+    """All that were found are `skipped`."""
+    problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
+    return DataError(f"{problem}: check data.id, or give pictures that can be read")
+
+
 class _Fitted(NamedTuple):
     item: Item
     pixels: Pixels | None
@@ -183,8 +189,7 @@ def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, pro
                     writer.add(done.item, done.pixels, done.original, done.target)
                 bar.advance()
         if not writer.used:
-            problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
-            raise DataError(f"{problem}: check data.id, or give pictures that can be read")
+            raise none_usable(skipped)
         store = Store.open(writer.keep(key, source.classes))
     if store is None:
         raise EnvironmentFault(

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.data.cache import broken
+from runner.data.cache import broken, none_usable
 from runner.data.decode import reason, to_rgb
 from runner.data.folder import UNFINISHED
 from runner.data.source import Entry, Item, Source
@@ -48,7 +48,7 @@ def export(
 
     Raises:
         UsageError: `folder` holds something else than an export of this same source.
-        DataError: broken pictures with `on_error: stop`.
+        DataError: broken pictures with `on_error: stop`, or none that can be used.
         EnvironmentFault: the folder cannot be written.
     """
     source.fetch(progress)
@@ -70,6 +70,8 @@ def export(
             else:
                 rows.append(_row(done, source.classes))
             bar.advance()
+    if not rows:
+        raise none_usable(skipped)
     if skipped:
         message = broken(skipped, len(rows) + len(skipped))
         if on_error == "stop":

@@ -137,6 +137,15 @@ def test_broken_pictures(tmp_path, progress):
     assert progress.warnings == ["1 of 3 pictures cannot be used (y is bad): skipped, 2 are exported"]
 
 
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_nothing_but_broken_pictures(tmp_path, progress, on_error):
+    source = flowers()
+    source.bad = {0, 1, 2}
+    with pytest.raises(DataError, match=r"^3 of 3 pictures cannot be used \(x is bad; .*\): check data\.id"):
+        export(source, tmp_path / "out", progress, **ALL | {"on_error": on_error})
+    assert not (tmp_path / "out/metadata.jsonl").exists()
+
+
 def test_the_first_n_pictures(tmp_path, progress):
     assert export(flowers(), tmp_path / "out", progress, **ALL | {"max_images": 2}) == 2
 
