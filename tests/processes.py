@@ -9,6 +9,8 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from runner.cli import main
 
 
@@ -18,7 +20,7 @@ class Forked:
     Args:
         folder: its working directory.
         said: the file for all that it says.
-        memory: the most bytes that it may address; None for no limit.
+        memory: the most bytes that it may address beyond what this process does; None for no limit.
     """
 
     def __init__(self, folder, said, *argv, memory=None):
@@ -78,7 +80,8 @@ def _child(folder, said, argv, memory):
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.chdir(folder)
         if memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+            limit = psutil.Process().memory_info().vms + memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         code = main([str(word) for word in argv])
         sys.stdout.flush()
         sys.stderr.flush()

@@ -8,7 +8,7 @@ from runner.models import toys
 from runner.models.stable_diffusion import StableDiffusion
 from runner.training import stage
 from runner.training.caches import Caches
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import recipe
 from tests.training.finetune import run as command
 

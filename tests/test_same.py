@@ -17,7 +17,7 @@ from runner.outputs.png import read as texts
 from runner.settle import settle
 from runner.smoke import rehearsal
 from tests.captioning.conftest import noise
-from tests.models.drawing import each
+from tests.conftest import each
 
 TRAINED = "{max_train_steps: 4, batch_size: 2, learning_rate: 1e-3, checkpointing_steps: 2, sample_steps: 2}"
 PIXELS = "model: {type: pixel_unet, block_out_channels: [16, 16], layers_per_block: 1, norm_num_groups: 8}"

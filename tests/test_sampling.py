@@ -347,7 +347,7 @@ MENDS = [
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
 def test_out_of_memory_names_the_keys_to_change(write, here):
     write("prompts: [a red flower], num_images: 20000, batch_size: 20000, height: 64, width: 64")
-    with forked(here, "run", "draw.yaml", memory=5 * 2**29) as process:
+    with forked(here, "run", "draw.yaml", memory=2**30) as process:
         code, err = process.wait(), process.said
     assert code == 5, err
     assert "the machine is out of memory; what was made is kept" in err

@@ -10,7 +10,9 @@ A case is a function that makes the input in an empty working directory and says
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import pkgutil
 import re
 import subprocess
 import sys
@@ -68,6 +70,16 @@ class Case:
 
 CASES: list[Case] = []
 ELSEWHERE: dict[str, str] = {}
+RESULT = "corpus"  # the property of a test's report that tells its row, its words and how it ended
+
+
+def load() -> None:
+    """Enters the cases of every module of rows."""
+    import tests.corpus
+
+    for module in pkgutil.iter_modules(tests.corpus.__path__, "tests.corpus."):
+        if module.name.rpartition(".")[2].startswith("rows_"):
+            importlib.import_module(module.name)
 
 
 def case(

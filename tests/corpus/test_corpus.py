@@ -1,17 +1,12 @@
 """Every row of the corpus that can be run here, run; the table of results is printed at the end."""
 
 import csv
-import importlib
-import pkgutil
 
 import pytest
 
-import tests.corpus
-from tests.corpus import conftest, table
+from tests.corpus import table
 
-for module in pkgutil.iter_modules(tests.corpus.__path__, "tests.corpus."):
-    if module.name.rpartition(".")[2].startswith("rows_"):
-        importlib.import_module(module.name)
+table.load()
 
 
 @pytest.mark.parametrize(
@@ -21,13 +16,14 @@ for module in pkgutil.iter_modules(tests.corpus.__path__, "tests.corpus."):
         for case in table.CASES
     ],
 )
-def test_a_row(case, here):
-    place = case.row, case.what
-    conftest.RESULTS[place] = "failed", None
-    outcome = case.run(here)
-    conftest.RESULTS[place] = "failed", outcome
-    case.check(outcome)
-    conftest.RESULTS[place] = "ok", outcome
+def test_a_row(case, here, record_property):
+    ended = ""
+    try:
+        outcome = case.run(here)
+        ended = f"exit {outcome.code:>3}  {outcome.sentence[:100]}"
+        case.check(outcome)
+    finally:
+        record_property(table.RESULT, (case.row, case.what, ended))
 
 
 def test_no_row_is_forgotten():

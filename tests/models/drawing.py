@@ -14,7 +14,6 @@ from runner.models.family import Extra, Request
 from runner.models.files import open_files
 from runner.models.index import family_of
 from runner.models.parts import find_part
-from tests.conftest import each as each
 
 PROMPTS = ("a red flower, masterpiece", "the blue house on a tree")
 STEPS = 4  # the fewest that PNDM takes

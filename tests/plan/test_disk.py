@@ -14,7 +14,7 @@ from runner.models.family import Facts
 from runner.plan import disk, plan, shortfall
 from runner.plan.training import Training
 from runner.settle import settle
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import recipe, run
 
 

@@ -7,7 +7,7 @@ import torch
 
 from runner.diffusion.objectives import denoise
 from runner.training import checkpoints, stage
-from tests.models.drawing import each
+from tests.conftest import each
 from tests.training.finetune import recipe
 from tests.training.finetune import run as command
 from tests.training.toy_loop import Hooks, family, run, settings
