@@ -32,7 +32,8 @@ def test_a_section_with_types_lists_them_and_each_can_be_asked_for() -> None:
     assert "\nsampling.scheduler.use_karras_sigmas\n" in explain("sampling.scheduler.EulerDiscrete")
 
 
-def test_sampling_goes_by_the_models_type() -> None:
+def test_sampling_goes_by_the_models_type(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     text = explain("sampling")
     assert "\nwith model.type: pixel_unet\n" in text and "\nwith model.type: pretrained\n" in text
     assert text.endswith("Each type's keys explained: recipe schema sampling.pretrained")

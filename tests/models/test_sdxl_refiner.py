@@ -6,10 +6,10 @@ from diffusers import StableDiffusionXLInpaintPipeline
 
 from runner.models.described import DISCRETE
 from runner.models.sdxl_refiner import SDXLRefiner
+from tests.conftest import each
 from tests.models.drawing import (
     assert_same,
     drawn,
-    each,
     facts_of,
     load,
     mask,

@@ -16,6 +16,7 @@ from runner.models import toys
 from runner.models.described import DISCRETE
 from runner.models.single_file import open_checkpoint
 from runner.models.stable_diffusion import StableDiffusion
+from tests.conftest import each
 from tests.models.drawing import (
     PROMPTS,
     ask,
@@ -23,7 +24,6 @@ from tests.models.drawing import (
     built,
     differ,
     drawn,
-    each,
     facts_of,
     files_of,
     generators,
