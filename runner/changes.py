@@ -18,7 +18,7 @@ Change = tuple[str, Any, Any]
 
 _IDS = {"id", "config"}
 _PATHS = {"prompts", "init_image", "mask_image", "metadata_file"}
-_NOT_THE_WORK = "description"  # which may change without making it another run
+_NOT_THE_WORK = {"description", "compute.processes", "compute.strategy"}  # may change without making it another run
 _LENGTH = {"training.max_train_steps", "training.num_train_epochs"}
 _SPLIT = {"training.batch_size", "training.gradient_accumulation_steps"}
 _MAY_CHANGE = {
@@ -47,7 +47,7 @@ def asked(recipe: Recipe) -> dict[str, Any]:
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """What of `now` is not as it was `before`."""
-    return [change for change in differences(before, now) if change[0] != _NOT_THE_WORK]
+    return [change for change in differences(before, now) if change[0] not in _NOT_THE_WORK]
 
 
 def forbidden(found: Iterable[Change], now: dict[str, Any]) -> list[Change]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner import __version__
-from runner.errors import RecipeError
+from runner.errors import Elsewhere, RecipeError
 from runner.language.problems import Format, RecipeProblems, render
 from runner.secrets import redact
 from runner.shown import shown
@@ -130,6 +130,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; overrides may stand before, between and after options."""
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
+    arguments.argv = list(argv)
     options = [word for word in rest if word.startswith("-") or not hasattr(arguments, "overrides")]
     if options:
         parser.error(f"unrecognized arguments: {shown(' '.join(options))}")
@@ -155,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout = stdout  # a display of JSON events keeps it from other writers
     except RecipeProblems as error:
         _print_problems(error, getattr(arguments, "format", "text"))
+        return error.exit_code
+    except Elsewhere as error:
         return error.exit_code
     except RecipeError as error:
         return _failed(arguments, str(error), error.exit_code)

@@ -68,6 +68,14 @@ class Interrupted(RecipeError):
         self.exit_code = 128 + signum
 
 
+class Elsewhere(RecipeError):
+    """Another process of the same run failed and says why itself: this one ends in silence, with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The exception and what led to it, outermost first."""
     seen: set[int] = set()

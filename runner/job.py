@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import doctor, going_on
 from runner.changes import asked
@@ -19,11 +19,14 @@ from runner.errors import EnvironmentFault, RecipeError
 from runner.going_on import Earlier
 from runner.language.recipe import Recipe
 from runner.outputs.folder import RunFolder
-from runner.progress import Progress, create
+from runner.processes import Started, alone, started
+from runner.progress import Progress, create, silent
 from runner.shown import shown
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.settle import Settled
+    from runner.signals import Stop
 
 
 def job(recipe: Recipe, arguments: Namespace) -> None:
@@ -33,18 +36,42 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
         RecipeProblems, RecipeError: whatever stops it, after the run's folder has recorded it.
     """
     doctor.floors()
+    beside, trains = started(), "training" in recipe.values and not (arguments.smoke or arguments.dry_run)
+    if beside is not None and beside.rank > 0:
+        if trains:
+            _follow(recipe, arguments, beside)
+        return  # one process draws, plans and rehearses
+    if beside is None and trains and recipe.values["compute"]["processes"] > 1:
+        _start(recipe.values["compute"], arguments)
+        return
+    if beside is not None and trains:
+        compute = recipe.values["compute"] | {"processes": beside.count}
+        recipe = replace(recipe, values={**recipe.values, "compute": compute})
+        arguments.fresh &= not beside.restarts  # what the launcher began anew goes on
+    elif beside is not None:
+        alone()
+        beside = None
     planning = arguments.dry_run  # prints the plan and nothing else
     progress = create(quiet=arguments.quiet or planning, as_json=arguments.format == "json" and not planning)
     progress.stage(recipe.values["name"])
     _quiet_libraries()
     if not arguments.smoke:
-        _settle_and_run(recipe, arguments, progress)
+        _settle_and_run(recipe, arguments, progress, beside)
         return
     from runner.smoke import rehearsal
 
     with _scratch() as scratch:
         recipe = replace(recipe, values=rehearsal(recipe, Path(scratch)))
-        _settle_and_run(recipe, arguments, progress)
+        _settle_and_run(recipe, arguments, progress, None)
+
+
+def _start(compute: dict[str, Any], arguments: Namespace) -> None:
+    """The run, in processes that are started here."""
+    from runner.processes.launch import launch
+    from runner.settle.processes import require_devices
+
+    require_devices(compute, compute["processes"])
+    launch(arguments.argv, compute["processes"])
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
@@ -57,32 +84,70 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
-def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
-    earlier = going_on.find(recipe, arguments, progress)
-    settled = _settled(earlier.settle_again(recipe) if earlier else recipe, earlier, arguments, progress)
-    if arguments.dry_run:
-        return
-    if earlier:
-        progress.say(earlier.told)
-    from runner.places import cache_root
-    from runner.run import Run
+def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, beside: Started | None) -> None:
+    from runner.processes.voice import one_voice
+    from runner.processes.world import World, join
+
+    world = World() if beside is None else join(beside, recipe.values["compute"]["device"])
+    with one_voice(world):
+        earlier = going_on.find(recipe, arguments, progress)
+        settled = _settled(earlier.settle_again(recipe) if earlier else recipe, earlier, arguments, progress)
+        if arguments.dry_run:
+            return
+        if earlier:
+            progress.say(earlier.told)
+        folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
+        again = f"the same command goes on with {shown(folder.path)}"
+        from runner.signals import Stop
+
+        with folder.lock() as notice, Stop(again, world.largest) as stop, _recorded(folder), one_voice(world, again):
+            if notice:
+                progress.say(notice)
+            if earlier and earlier.made_anew:
+                _set_aside(folder, progress)
+            folder.begin(
+                given=_given(recipe, arguments),
+                text=settled.text,
+                asked=earlier.asked if earlier else asked(recipe),
+                settled=settled.values,
+            )
+            world.tell((settled.values, folder.path))
+            _run(settled, folder, arguments, progress, stop, world)
+    _tell(folder, progress, again=not arguments.smoke)
+
+
+def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
+    """What the processes beside the main one do: they train what it has settled, and write nothing."""
+    from runner.processes.voice import one_voice
+    from runner.processes.world import join
+    from runner.settle import settle
     from runner.signals import Stop
 
-    folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
-    again = f"the same command goes on with {shown(folder.path)}"
-    with folder.lock() as notice, Stop(again) as stop, _recorded(folder):
-        if notice:
-            progress.say(notice)
-        if earlier and earlier.made_anew:
-            _set_aside(folder, progress)
-        folder.begin(
-            given=_given(recipe, arguments),
-            text=settled.text,
-            asked=earlier.asked if earlier else asked(recipe),
-            settled=settled.values,
-        )
-        Run(settled, folder, cache_root(arguments.cache_dir), progress, stop, allow_changes=arguments.allow_changes)()
-    _tell(folder, progress, again=not arguments.smoke)
+    _quiet_libraries()
+    world = join(beside, recipe.values["compute"]["device"])
+    with Stop("the same command goes on", world.largest, quiet=True) as stop, one_voice(world):
+        nothing: tuple[dict[str, Any], Path] = ({}, Path())
+        values, path = world.tell(nothing)  # of the main process
+        if not path.is_dir():
+            raise EnvironmentFault(
+                f"process {world.rank} does not see the run's folder {shown(path, 1000)}: choose one that all machines "
+                "share with --output-dir"
+            )
+        settled = settle(replace(recipe, values=values), offline=arguments.offline, allow_pickle=arguments.allow_pickle)
+        _run(replace(settled, values=values), RunFolder(path), arguments, silent(), stop, world)
+
+
+def _run(
+    settled: Settled, folder: RunFolder, arguments: Namespace, progress: Progress, stop: Stop, world: World
+) -> None:
+    """One process's part of a run; all end together."""
+    from runner.places import cache_root
+    from runner.run import Run
+
+    root = cache_root(arguments.cache_dir)
+    Run(settled, folder, root, progress, stop, world, allow_changes=arguments.allow_changes)()
+    world.wait()
+    world.leave()
 
 
 def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, progress: Progress) -> Settled:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from runner.shown import shown
@@ -62,6 +63,12 @@ def create(*, quiet: bool, plain: bool | None = None, as_json: bool = False) -> 
     if plain is None:
         plain = not err.isatty() or os.environ.get("TERM", "") in ("dumb", "unknown")
     return _Lines(out, err, quiet) if plain or quiet else _Rich(out, err, quiet)
+
+
+def silent() -> Progress:
+    """The display of a process beside the one that speaks."""
+    nowhere = View(Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the process
+    return _Lines(nowhere, nowhere, quiet=True)
 
 
 def memory() -> str:

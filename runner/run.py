@@ -11,7 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from runner.captioning import CaptionFacts, caption
+from runner.captioning import Captioned, CaptionFacts, caption
 from runner.data.cache import Pictures, prepare
 from runner.data.captions import require_captions
 from runner.data.source import Source
@@ -27,6 +27,7 @@ from runner.outputs.folder import RunFolder
 from runner.outputs.record import versions
 from runner.outputs.sample_recipe import sample_recipe
 from runner.outputs.samples import Samples
+from runner.processes.world import World
 from runner.progress import Progress
 from runner.sampling.gallery import Gallery
 from runner.sampling.preview import noised
@@ -48,6 +49,7 @@ class Run:
         cache_dir: the cache root.
         progress: the display.
         stop: the signals.
+        world: the processes: all train, the main one does everything else and keeps it.
         allow_changes: whether a run goes on with other data than it began with.
     """
 
@@ -58,13 +60,14 @@ class Run:
         cache_dir: Path,
         progress: Progress,
         stop: Stop,
+        world: World,
         *,
         allow_changes: bool,
     ) -> None:
         self.allow_changes = allow_changes
         self.settled, self.values = settled, settled.values
         self.folder, self.cache_dir = folder, cache_dir
-        self.progress, self.stop = progress, stop
+        self.progress, self.stop, self.world = progress, stop, world
         self.samples = Samples(folder, settled.portable)
         compute = self.values["compute"]
         precision = compute["mixed_precision"]
@@ -86,11 +89,11 @@ class Run:
             return
         family = self._family(self._told(self.settled.model, pictures))
         timesteps = self.values.get("sampling", {}).get("noise_preview")
-        if pictures is not None and timesteps:
+        if pictures is not None and timesteps and self.world.main:
             self.samples.noise_preview(noised(family, pictures, timesteps, self.values["seed"]), timesteps)
         if pictures is not None and "training" in self.values:
             self._train(family, pictures, self._prior(family))
-        if "sampling" in self.values:
+        if "sampling" in self.values and self.world.main:
             self._sample(family)
 
     @cached_property
@@ -102,7 +105,8 @@ class Run:
     def _stage(self, name: str) -> Iterator[None]:
         """A part of the run: announced, timed in run.json, and stopped by a sentence where memory runs out."""
         self.progress.stage(name)
-        with self.folder.record.timed(name.lower()), guarded(self.values, stage_mends(self.values, name)):
+        timed = self.folder.record.timed(name.lower()) if self.world.main else nullcontext()
+        with timed, guarded(self.values, stage_mends(self.values, name)):
             yield
 
     def _pictures(self) -> Pictures:
@@ -112,7 +116,8 @@ class Run:
             source = self._captioned(source, self.settled.captioner)
         with self._stage("Data"):
             section = self.values["data"]
-            pictures = prepare(source, section=section, cache_dir=self.cache_dir, progress=self.progress)
+            with self.world.main_first():
+                pictures = prepare(source, section=section, cache_dir=self.cache_dir, progress=self.progress)
             skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")
@@ -129,8 +134,11 @@ class Run:
         return replace(facts, texts=tuple(texts.every(self.values["training"]["cache_variants"])))
 
     def _captioned(self, source: Source, captioner: CaptionFacts) -> Source:
+        """The source with its captions, which the main process writes."""
         with self._stage("Captions"):
-            return caption(
+            if not self.world.main:
+                return Captioned(source, self.world.tell({}))
+            captioned = caption(
                 source,
                 captioner,
                 self.values["data"],
@@ -141,17 +149,20 @@ class Run:
                 progress=self.progress,
                 stop=self.stop,
             )
+            self.world.tell(captioned.captions)
+            return captioned
 
     def _family(self, facts: Facts) -> Any:
         with self._stage("Model"):
             cls = family_class(facts.family)
-            family = cls.build(
-                facts,
-                device=self.accelerator.device,
-                seed=self.values["seed"],
-                compute=self.values["compute"],
-                progress=self.progress,
-            )
+            with self.world.main_first():  # it downloads what is not here yet
+                family = cls.build(
+                    facts,
+                    device=self.accelerator.device,
+                    seed=self.values["seed"],
+                    compute=self.values["compute"],
+                    progress=self.progress,
+                )
             self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 
@@ -159,21 +170,23 @@ class Run:
         """What the model draws of the class before it learns one thing of it."""
         if "prior" not in self.values["data"]:
             return None
-        with self._stage("Prior"):
+        with self._stage("Prior"), self.world.main_first():
             return prior_pictures(family, self.values, cache_dir=self.cache_dir, progress=self.progress, stop=self.stop)
 
     def _train(self, family: Trainable, pictures: Pictures, prior: Pictures | None) -> None:
         gallery = self.gallery if "sampling" in self.values else None
         grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
         around = Around(
-            self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids, self.allow_changes
+            *(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids),
+            *(self.allow_changes, self.world),
         )
         with self._stage("Training"):
             for caution in family.cautions():
                 self.progress.warn(caution)
             run_training(family, pictures, prior, self.values, around)
-            self._keep_model(family)
-            self.samples.gif()
+            if self.world.main:
+                self._keep_model(family)
+                self.samples.gif()
 
     def _keep_model(self, family: Trainable) -> None:
         """model/ appears whole or not at all; a recipe beside it draws with it."""

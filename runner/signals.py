@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -26,14 +26,17 @@ class Stop:
 
     Args:
         again: how to go on, the last words of every message.
+        largest: the largest of a number that each of several processes has, for what they stop at together.
+        quiet: another process speaks.
     """
 
-    def __init__(self, again: str) -> None:
+    def __init__(self, again: str, largest: Callable[[int], int] = int, *, quiet: bool = False) -> None:
         self.again = again
         self.requested: int | None = None
-        self._defer = False
+        self._largest, self._quiet = largest, quiet
+        self._defer = self._own = False  # whether a signal came to this process itself
         self._before: dict[int, Any] = {}
-        self._watch = _Watch()
+        self._watch = _Watch(quiet)
 
     def __enter__(self) -> Stop:
         heard = [number for number in (*_SIGNALS, _HANGUP) if number is not None]
@@ -46,7 +49,8 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         self._watch.end()
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._caught:  # else signals are ignored while several processes end
+                signal.signal(number, handler)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -56,6 +60,13 @@ class Stop:
             yield
         finally:
             self._defer = False
+
+    def asked(self) -> bool:
+        """Whether a signal has come, to whichever of the processes: all of them ask, and stop at the same place."""
+        number = self._largest(self.requested or 0)
+        if number:
+            self.requested = number
+        return number != 0
 
     def check(self, where: str = "") -> None:
         """Raises the signal that was noted, if there was one.
@@ -71,10 +82,12 @@ class Stop:
 
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
         self._watch.heard.set()
-        first, self.requested = self.requested is None, signum
+        first, self._own, self.requested = not self._own, True, signum
         if self._defer and signum == _HANGUP:
             return
         if self._defer and first:
+            if self._quiet:
+                return
             with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
                 os.write(2, b"\nstopping after this step; a second signal stops at once, without saving it\n")
             return
@@ -87,7 +100,8 @@ class _Watch:
     A signal's number is written to a socket at once, whatever Python does; its handler waits for the operation's end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
         self.heard = threading.Event()  # Python's handler ran
         self._over = threading.Event()
 
@@ -111,7 +125,7 @@ class _Watch:
             if numbers[0] not in _SIGNALS:
                 continue
             caught += 1
-            if caught == 1 and not self.heard.wait(_PATIENCE):
+            if caught == 1 and not self.heard.wait(_PATIENCE) and not self._quiet:
                 with suppress(OSError):
                     os.write(2, b"\nthe step under way is a long one; a second signal ends the run at once\n")
             elif caught > 1 and not self._over.wait(_PATIENCE):

@@ -24,9 +24,12 @@ from runner.shown import shown
 
 def run(arguments: Namespace) -> int:
     """Run, plan (--dry-run) or rehearse (--smoke) a recipe."""
+    from runner.processes import hush
+
+    hush()
+    recipe = _read(arguments)
     from runner.job import job
 
-    recipe = _read(arguments)
     job(recipe, arguments)
     return 0
 

@@ -22,7 +22,7 @@ RUNNER = Path(__file__).parents[1] / "runner"
 LINE = [
     ["errors", "secrets", "shown", "tally", "view", "shipped_files", "places"],
     ["language", "progress"],
-    ["outputs", "signals", "doctor", "memory"],
+    ["outputs", "signals", "doctor", "memory", "processes"],
     ["hub", "changes"],
     ["data"],
     ["diffusion.schedules", "diffusion.samplers", "diffusion.denoise", "prompts"],

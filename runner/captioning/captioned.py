@@ -23,7 +23,7 @@ class Captioned(Source):
     """
 
     def __init__(self, source: Source, captions: Mapping[int, str | None]) -> None:
-        self._source, self._captions = source, captions
+        self._source, self.captions = source, captions
         self.classes, self.count, self.origins = source.classes, source.count, source.origins
         self.fingerprint = sha256(dumps([source.fingerprint, sorted(captions.items())]).encode("ascii")).hexdigest()
 
@@ -32,6 +32,6 @@ class Captioned(Source):
 
     def __iter__(self) -> Iterator[Entry]:
         for place, entry in enumerate(self._source):
-            if place in self._captions:
-                entry = entry._replace(item=replace(entry.item, caption=self._captions[place]))
+            if place in self.captions:
+                entry = entry._replace(item=replace(entry.item, caption=self.captions[place]))
             yield entry

@@ -30,14 +30,19 @@ VALIDATION_TIMES = 4
 
 @dataclass(frozen=True)
 class Work:
-    """How many samples a run sees and how they are split.
+    """How many samples a run sees and how they are split, in one process or among several.
 
     The last optimizer step may be smaller than the others (num_train_epochs); each sample still counts the same.
+
+    Attributes:
+        rank: the process whose share this is, one of `processes`.
     """
 
     samples: int
     batch_size: int
     gradient_accumulation_steps: int
+    rank: int = 0
+    processes: int = 1
 
     @classmethod
     def of(cls, training: dict[str, Any], samples_per_epoch: int) -> Self:
@@ -54,11 +59,30 @@ class Work:
     def steps(self) -> int:
         return -(-self.samples // self.samples_per_step)
 
-    def micro_batches(self, step: int) -> list[range]:
-        """The sample numbers of each forward pass of optimizer step `step` (from 0)."""
+    def of_step(self, step: int) -> range:
+        """The sample numbers of optimizer step `step` (from 0), in all processes."""
         start = step * self.samples_per_step
-        stop = min(start + self.samples_per_step, self.samples)
-        return [range(a, min(a + self.batch_size, stop)) for a in range(start, stop, self.batch_size)]
+        return range(start, min(start + self.samples_per_step, self.samples))
+
+    def micro_batches(self, step: int) -> list[range]:
+        """The sample numbers of each forward pass of optimizer step `step` in this process.
+
+        Each process has as many: the last ones are empty where its share is smaller.
+        """
+        shares = [self._share(step, rank) for rank in range(self.processes)]
+        own, most = shares[self.rank], max(map(len, shares))
+        return own + [range(self.of_step(step).start, self.of_step(step).start)] * (most - len(own))
+
+    def shared(self, rank: int, processes: int) -> Self:
+        """The share of one process in the same steps of the same samples."""
+        return replace(self, rank=rank, processes=processes)
+
+    def _share(self, step: int, rank: int) -> list[range]:
+        """A process's part of a step, cut where one process alone cuts it: there pictures may change their size."""
+        whole, size = self.of_step(step), self.batch_size
+        start, stop = (whole.start + len(whole) * part // self.processes for part in (rank, rank + 1))
+        first = whole.start + (start - whole.start) // size * size
+        return [range(max(a, start), min(a + size, stop)) for a in range(first, stop, size)] if stop > start else []
 
     def split(self, batch_size: int) -> Self:
         """The same steps of the same samples in micro-batches of `batch_size`, which divides this one's."""
@@ -131,9 +155,15 @@ class Batches:
             yield from _ahead(pool, self, plans)
 
     def batches(self, numbers: range) -> list[Batch]:
-        """The samples of these global numbers and their prior pictures: one batch, or one for each size of picture."""
+        """The samples of these global numbers and their prior pictures: one batch, or one for each size of picture.
+
+        Weights are such that the mean of the processes' sums is the mean over the step. No numbers are one sample
+        that weighs nothing: who has none takes part in the step all the same.
+        """
         step = numbers.start // self.work.samples_per_step
-        weight = 1 / sum(len(r) for r in self.work.micro_batches(step))
+        weight = self.work.processes / len(self.work.of_step(step))
+        if not numbers:
+            numbers, weight = range(numbers.start, numbers.start + 1), 0.0
         samples = [self._sample(number, weight) for number in numbers]
         if self._prior is not None:
             samples += [self._prior_sample(number, weight * self._prior.weight) for number in numbers]

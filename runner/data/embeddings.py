@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from runner.data import draft
-from runner.data.tensors import TensorStore, TensorWriter
+from runner.data.tensors import TensorStore, built
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 _VERSION = 1
@@ -42,6 +42,7 @@ class Embeddings:
         batch_size: int,
         cache_dir: Path,
         progress: Progress,
+        world: World,
     ) -> Embeddings:
         """The embeddings of `texts`, from the cache or computed into it now.
 
@@ -51,23 +52,23 @@ class Embeddings:
             fingerprint: of everything that decides what `embed` returns.
             batch_size: texts embedded together.
             cache_dir: the cache root; this writes below `cache_dir/embeddings`.
+            world: the processes that share the work.
 
         Raises:
             EnvironmentFault: the cache cannot be written.
         """
         ordered, root = sorted(set(texts)), cache_dir / "embeddings"
         key = hashlib.sha256(json.dumps([_VERSION, fingerprint, ordered]).encode()).hexdigest()
-        store = draft.opened(TensorStore.open, root / key, progress)
-        if store is None:
-            with (
-                TensorWriter(root, len(ordered)) as writer,
-                progress.bar("Encoding captions", len(ordered), unit="caption") as bar,
-            ):
-                for start in range(0, len(ordered), batch_size):
-                    batch = ordered[start : start + batch_size]
-                    writer.add(range(start, start + len(batch)), embed(batch))
-                    bar.advance(len(batch))
-                store = writer.keep(key)
+        rows = range(len(ordered))
+        store = built(
+            root / key,
+            len(ordered),
+            [rows[start : start + batch_size] for start in rows[::batch_size]],
+            lambda numbers: embed(ordered[numbers[0] : numbers[-1] + 1]),
+            counted=("Encoding captions", "caption"),
+            progress=progress,
+            world=world,
+        )
         return cls(ordered, store, orders)
 
     def __getitem__(self, text: str) -> dict[str, Tensor]:

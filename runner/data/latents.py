@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,14 @@ import PIL
 import torch
 from torch import Tensor
 
-from runner.data import draft
 from runner.data.cache import Pictures
 from runner.data.draws import VARIANTS, rng
-from runner.data.tensors import TensorStore, TensorWriter
+from runner.data.tensors import TensorStore, built
 from runner.data.views import View, Views
 from runner.data.workers import in_order
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 _VERSION = 1
@@ -55,6 +54,7 @@ class Latents:
         batch_size: int,
         cache_dir: Path,
         progress: Progress,
+        world: World,
     ) -> Latents:
         """The latents of `pictures`, from the cache or encoded into it now.
 
@@ -64,14 +64,22 @@ class Latents:
             fingerprint: of everything that decides what `encode` returns.
             batch_size: pictures encoded together, all of one size.
             cache_dir: the cache root; this writes below `cache_dir/latents`.
+            world: the processes that share the work.
 
         Raises:
             EnvironmentFault: the cache cannot be written.
         """
         latents = cls(pictures, data, cache_variants)
         key, root = latents._key(fingerprint), cache_dir / "latents"
-        store = draft.opened(TensorStore.open, root / key, progress)
-        latents._store = store or latents._encode(root, key, encode, batch_size, progress)
+        latents._store = built(
+            root / key,
+            len(pictures) * latents.variants,
+            latents._batches(batch_size),
+            lambda rows: {"moments": encode(latents._pixels(rows))},
+            counted=("Encoding pictures", "view"),
+            progress=progress,
+            world=world,
+        )
         return latents
 
     def draw(
@@ -109,20 +117,13 @@ class Latents:
         deciding = [_VERSION, PIL.__version__, pictures.fingerprint, fingerprint, augmentation, self.variants]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
-    def _encode(
-        self, root: Path, key: str, encode: Callable[[Tensor], Tensor], batch_size: int, progress: Progress
-    ) -> TensorStore:
-        total = len(self._views.pictures) * self.variants
-        with (
-            TensorWriter(root, total) as writer,
-            progress.bar("Encoding pictures", total, unit="view") as bar,
-        ):
-            for rows in self._batches(batch_size):
-                pixels = np.stack(list(in_order(partial(_pixels, self), rows))).transpose(0, 3, 1, 2)
-                moments = encode(torch.from_numpy(np.ascontiguousarray(pixels)))
-                writer.add(rows, {"moments": moments})
-                bar.advance(len(rows))
-            return writer.keep(key)
+    def _pixels(self, rows: Sequence[int]) -> Tensor:
+        """uint8 (B, 3, H, W)."""
+        pixels = np.stack(list(in_order(self._look, rows))).transpose(0, 3, 1, 2)
+        return torch.from_numpy(np.ascontiguousarray(pixels))
+
+    def _look(self, row: int) -> np.ndarray:
+        return self._view(*divmod(row, self.variants)).pixels
 
     def _batches(self, batch_size: int) -> Iterator[list[int]]:
         """The numbers of the store's rows, in batches whose pictures have one size."""
@@ -132,7 +133,3 @@ class Latents:
             rows = iter(np.flatnonzero(bucket == b).tolist())
             while batch := list(islice(rows, batch_size)):
                 yield batch
-
-
-def _pixels(latents: Latents, row: int) -> np.ndarray:
-    return latents._view(*divmod(row, latents.variants)).pixels

@@ -15,6 +15,7 @@ from runner.data.embeddings import Embeddings
 from runner.data.latents import Latents
 from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
+from runner.processes.world import World
 from runner.progress import Progress
 
 _TEXTS = 64  # captions embedded together
@@ -28,11 +29,14 @@ class Caches:
         values: the settled recipe.
         cache_dir: the cache root.
         progress: the display.
+        world: the processes, which share the work.
     """
 
-    def __init__(self, family: Trainable, values: dict[str, Any], cache_dir: Path, progress: Progress) -> None:
+    def __init__(
+        self, family: Trainable, values: dict[str, Any], cache_dir: Path, progress: Progress, world: World
+    ) -> None:
         self._family, self._values = family, values
-        self._where: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress}
+        self._where: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress, "world": world}
         self._training = values["training"]
         self._device = next(family.parts[family.DENOISER].parameters()).device
 

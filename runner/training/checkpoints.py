@@ -48,7 +48,7 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
         EnvironmentFault: the disk is full, cannot be written, or does not give back what was written; older
             checkpoints are untouched.
     """
-    final = folder / f"step-{checkpoint.step:06d}"
+    final = path_of(folder, checkpoint.step)
     draft = folder / f".tmp-{final.name}"
     try:
         folder.mkdir(exist_ok=True)
@@ -68,6 +68,11 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
         ) from None
     prune(folder, limit)
     return final
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:06d}"
 
 
 def prune(folder: Path, limit: int | None) -> None:

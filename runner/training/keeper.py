@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from runner.data.batches import Work
 from runner.errors import CheckpointError, Interrupted
 from runner.outputs.folder import RunFolder
+from runner.processes.world import World
 from runner.progress import Bar, Progress, Smoothed, memory
 from runner.shown import shown
 from runner.signals import Stop
@@ -35,7 +37,7 @@ class Grids(Protocol):
 
 @dataclass
 class Keeper:
-    """The loop's hooks.
+    """The loop's hooks. Of several processes all have them, and the main one writes and draws.
 
     Attributes:
         training: the settled section.
@@ -43,6 +45,7 @@ class Keeper:
         origin: what is learned from, and the machine.
         validate: the validation loss of the model as it is; None without a validation set.
         idle: the parts that training does not need, which drawing does.
+        world: the processes.
     """
 
     training: dict[str, Any]
@@ -54,6 +57,7 @@ class Keeper:
     grids: Grids
     idle: Idle
     validate: Callable[[], float] | None = None
+    world: World = field(default_factory=World)
     bar: Bar = field(init=False)
     saved: int = 0
     _smoothed: Smoothed = field(default_factory=Smoothed)
@@ -68,7 +72,7 @@ class Keeper:
             DataError: the data differ.
         """
         folder = self.folder.path / "checkpoints"
-        checkpoint, damaged = checkpoints.newest(folder)
+        checkpoint, damaged = self._newest(folder)
         if damaged and checkpoint is None:
             raise CheckpointError(f"{damaged[0]}, and no whole one is left: start anew with --fresh")
         for sentence in damaged:
@@ -77,17 +81,25 @@ class Keeper:
             self._begin_again()
             return
         self._take_up(checkpoint, trainer)
-        if not damaged:  # a kill may have come between a checkpoint and the removal of older ones
+        if not damaged and self.world.main:  # a kill may have come between a checkpoint and the removal of older ones
             checkpoints.prune(folder, self.training["checkpoints_total_limit"])
         if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
             self._grid(trainer)
+
+    def _newest(self, folder: Path) -> tuple[Checkpoint | None, list[str]]:
+        """What the main process finds: the others read the same."""
+        checkpoint, damaged = checkpoints.newest(folder) if self.world.main else (None, [])
+        step, damaged = self.world.tell((checkpoint.step if checkpoint is not None else None, damaged))
+        if step is not None and checkpoint is None:
+            checkpoint = checkpoints.load(checkpoints.path_of(folder, step))
+        return checkpoint, damaged
 
     def _begin_again(self) -> None:
         """From the start: a new run, one that was stopped before its first checkpoint, or one that has lost them."""
         logged = max((line["step"] for line in self.folder.read_log() if "step" in line), default=0)
         if logged:
             self.progress.warn(f"the log reaches step {logged}, but no checkpoint is there: beginning again at step 0")
-        self.folder.trim_log(0)
+        self._trim_log(0)
 
     def _take_up(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
         try:
@@ -100,16 +112,22 @@ class Keeper:
                 "start anew with --fresh"
             ) from error
         self.saved = trainer.step
-        self.folder.trim_log(trainer.step)
+        self._trim_log(trainer.step)
         if differs:
             self.progress.warn(f"going on from step {trainer.step}; close, not bitwise equal: {differs}")
         else:
             self.progress.say(f"going on from step {trainer.step} of {self.work.steps}")
 
+    def _trim_log(self, step: int) -> None:
+        if self.world.main:
+            self.folder.trim_log(step)
+
     def stepped(self) -> None:
         self.bar.advance()
 
     def logged(self, lines: list[Logged], images: int) -> None:
+        if not self.world.main:
+            return
         now = time.monotonic()
         rate, self._since = images / max(now - self._since, 1e-9), now
         for line in lines:
@@ -129,7 +147,7 @@ class Keeper:
 
     def due(self, step: int) -> bool:
         extra = self._checkpoint_due(step) or self._grid_due(step) or self._validation_due(step)
-        return self.stop.requested is not None or extra
+        return self.stop.asked() or extra
 
     def reached(self, step: int, trainer: Trainer) -> None:
         if self._validation_due(step):
@@ -139,7 +157,7 @@ class Keeper:
         if self._grid_due(step):
             with suppress(Interrupted):  # the state is saved first; the grid is drawn when the run goes on
                 self._grid(trainer)
-        if self.stop.requested is not None:
+        if self.stop.asked():
             if self.saved != step:
                 self._save(trainer)
             self.stop.check(f"at step {step} of {self.work.steps}, its state is saved")
@@ -164,21 +182,26 @@ class Keeper:
         return self.validate is not None and (step % every == 0 or step == self.work.steps)
 
     def _save(self, trainer: Trainer) -> None:
-        checkpoint = trainer.checkpoint()
-        checkpoint.values.update(self.origin.values)
-        folder = self.folder.file("checkpoints")
-        checkpoints.save(folder, checkpoint, self.training["checkpoints_total_limit"])
+        if self.world.main:
+            checkpoint = trainer.checkpoint()
+            checkpoint.values.update(self.origin.values)
+            folder = self.folder.file("checkpoints")
+            checkpoints.save(folder, checkpoint, self.training["checkpoints_total_limit"])
         self.saved = trainer.step
 
     def _validate(self, trainer: Trainer) -> None:
         assert self.validate is not None
         with _as_drawn(trainer):
             loss = self.validate()
+        if not self.world.main:
+            return
         self.folder.append_log({"step": trainer.step, "validation_loss": loss})
         self._shown |= {"validation": f"{loss:.4f}"}
         self.bar.advance(0, **self._shown)
 
     def _grid(self, trainer: Trainer) -> None:
+        if not self.world.main:
+            return
         with _as_drawn(trainer), self.idle.awake():
             self.grids.draw(trainer.step)
 

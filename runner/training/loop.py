@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,8 +20,8 @@ from runner.training.checkpoints import Checkpoint
 from runner.training.ema import EMA
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
+from runner.training.together import Objective, Together
 
-Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
 _KINDS = {"parameters": "weights", "ema": "average of the weights", "optimizer": "optimizer's state"}
 DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
 
@@ -75,6 +75,7 @@ class Trainer:
         raw = optimizer(training["optimizer"], groups)
         self.lr_scheduler = lr_scheduler(training, raw, batches.work.steps)
         self.optimizer = accelerator.prepare_optimizer(raw, device_placement=False)
+        self.together = Together(family, accelerator)
 
     def checkpoint(self) -> Checkpoint:
         """The whole state after the last optimizer step.
@@ -160,7 +161,7 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
         hooks.stepped()
         due = hooks.due(trainer.step)
         if due or trainer.step % training["logging_steps"] == 0 or trainer.step == trainer.batches.work.steps:
-            hooks.logged(_fetched(pending, accelerator.scaler is not None), images)
+            hooks.logged(_fetched(pending, accelerator), images * accelerator.num_processes)
             pending, images = [], 0
         if due:
             hooks.reached(trainer.step, trainer)
@@ -182,12 +183,13 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
     accelerator = trainer.accelerator
     loss = torch.zeros((), device=accelerator.device)
     try:
-        for batch in _on_device(micro_batches, accelerator.device):
+        for left, batch in enumerate(_on_device(micro_batches, accelerator.device), 1 - len(micro_batches)):
             torch.manual_seed(_dropout_seed(seed, batch.first))
-            with accelerator.autocast():
-                losses = objective(trainer.family, batch, trainer.training)
-            part = (losses * batch.weight).sum()
-            accelerator.backward(part)
+            with trainer.together.syncing(last=left == 0):
+                with accelerator.autocast():
+                    losses = trainer.together.losses(objective, batch, trainer.training)
+                part = (losses * batch.weight).sum()
+                accelerator.backward(part)
             loss += part.detach()
     except (MemoryError, RuntimeError) as error:
         if ran_out(error) and trainer.training["on_oom"] == "shrink" and trainer.batches.work.batch_size > 1:
@@ -204,10 +206,17 @@ def _clip(accelerator: Accelerator, parameters: list[nn.Parameter], limit: float
     return accelerator.clip_grad_norm_(parameters, limit) if limit is not None else None
 
 
-def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], scaled: bool) -> list[Logged]:
-    """The pending losses from the device, checked to be finite; a gradient scaler skips infinite gradients itself."""
+def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], accelerator: Accelerator) -> list[Logged]:
+    """The pending losses from the device, the mean of all processes, checked to be finite.
+
+    A gradient scaler skips infinite gradients itself.
+    """
+    scaled, losses = accelerator.scaler is not None, [loss for _, loss, _, _ in pending]
+    if accelerator.num_processes > 1:
+        losses = list(accelerator.reduce(torch.stack(losses), "mean"))
     lines = [
-        Logged(step, loss.item(), rate, norm.item() if norm is not None else None) for step, loss, rate, norm in pending
+        Logged(step, loss.item(), rate, norm.item() if norm is not None else None)
+        for (step, _, rate, norm), loss in zip(pending, losses, strict=True)
     ]
     for line in lines:
         for name, value in (("loss", line.loss), ("gradient", None if scaled else line.grad_norm)):

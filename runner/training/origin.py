@@ -28,17 +28,21 @@ class Origin:
         compute: the settled section.
         cache_dir: the cache root.
         allow_changes: whether it goes on with other data than it began with.
+        processes: how many learn together.
     """
 
     data: Sequence[str]
     compute: dict[str, Any]
     cache_dir: Path
     allow_changes: bool
+    processes: int = 1
 
     @classmethod
-    def of(cls, pictures: Sequence[Pictures | None], compute: dict[str, Any], cache_dir: Path, allow: bool) -> Origin:
+    def of(
+        cls, pictures: Sequence[Pictures | None], compute: dict[str, Any], cache_dir: Path, allow: bool, processes: int
+    ) -> Origin:
         """The origin of a run that learns from these."""
-        return cls([data.fingerprint for data in pictures if data is not None], compute, cache_dir, allow)
+        return cls([data.fingerprint for data in pictures if data is not None], compute, cache_dir, allow, processes)
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -49,6 +53,7 @@ class Origin:
             "device": f"{self.compute['device']} ({hardware()})",
             "mixed_precision": self.compute["mixed_precision"],
             "threads": torch.get_num_threads(),
+            **({"processes": self.processes} if self.processes > 1 else {}),
         }
 
     @property

@@ -24,6 +24,7 @@ from runner.memory import guarded, training_mends
 from runner.methods import method_of
 from runner.models.trainable import Trainable
 from runner.outputs.folder import RunFolder
+from runner.processes.world import World
 from runner.progress import Progress
 from runner.signals import Stop
 from runner.training.caches import Caches
@@ -46,6 +47,7 @@ class Around:
         cache_dir: the cache root.
         grids: draws pictures on the way.
         allow_changes: whether the run goes on with other data than it began with.
+        world: the processes.
     """
 
     accelerator: Accelerator
@@ -55,6 +57,7 @@ class Around:
     stop: Stop
     grids: Grids
     allow_changes: bool
+    world: World
 
 
 def run_training(
@@ -80,16 +83,20 @@ def run_training(
     learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
     order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
     with guarded(values, training_mends(values)):
-        caches = Caches(family, values, around.cache_dir, around.progress)
+        caches = Caches(family, values, around.cache_dir, around.progress, around.world)
         batches = _batches(family, pictures, order, prior, values, caches)
+        batches.work = batches.work.shared(around.world.rank, around.world.count)
         steps = batches.work.steps
         idle = Idle(family, idle_parts(family, family.parts, values), device)
         trainer = Trainer(family, groups, training, around.accelerator, batches)
         objective = objective_of(values["model"]["type"])
         validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
-        origin = Origin.of((pictures, prior), values["compute"], around.cache_dir, around.allow_changes)
+        origin = Origin.of(
+            (pictures, prior), values["compute"], around.cache_dir, around.allow_changes, around.world.count
+        )
         keeper = Keeper(
-            training, batches.work, origin, around.folder, around.progress, around.stop, around.grids, idle, validate
+            *(training, batches.work, origin, around.folder, around.progress, around.stop, around.grids, idle),
+            *(validate, around.world),
         )
         keeper.resume(trainer)
         idle.rest()

@@ -5,6 +5,7 @@ import torch
 
 from runner.data.embeddings import Embeddings
 from runner.data.latents import Latents
+from runner.processes.world import World
 from tests.data.toy_pictures import ToyPictures, encode
 
 MIDDLE = {"center_crop": True, "random_flip": False}
@@ -25,6 +26,7 @@ class Encoder:
 
 def build(pictures, cache_dir, progress, encoder=None, data=MIDDLE, variants=3, fingerprint="toy"):
     options = {"fingerprint": fingerprint, "batch_size": 3, "cache_dir": cache_dir, "progress": progress}
+    options["world"] = World()
     return Latents.build(pictures, data=data, cache_variants=variants, encode=encoder or encode, **options)
 
 
@@ -101,6 +103,7 @@ def embed(texts):
 
 def test_texts_are_embedded_once(tmp_path, progress):
     options = {"orders": 2, "embed": embed, "batch_size": 2, "cache_dir": tmp_path, "progress": progress}
+    options["world"] = World()
     rows = Embeddings.build(["b", "", "aa", "b"], fingerprint="toy", **options)
     assert progress.bars == [("Encoding captions", 3, 3)]
     assert torch.equal(rows["aa"]["states"], torch.tensor([2, 97], dtype=torch.bfloat16))

@@ -8,6 +8,7 @@ from runner.data.batches import Batches, Work
 from runner.data.embeddings import Embeddings
 from runner.data.latents import Latents
 from runner.data.prior import Prior
+from runner.processes.world import World
 from tests.data.toy_pictures import ToyPictures, encode
 
 ZERO = {"contrast": 0.0, "saturation": 0.0, "hue": 0.0}
@@ -31,11 +32,13 @@ def batches(of, pictures=None, **options):
 
 def latents(pictures, tmp_path, progress, data=MIDDLE, variants=3):
     options = {"encode": encode, "fingerprint": "toy", "batch_size": 3, "cache_dir": tmp_path, "progress": progress}
+    options["world"] = World()
     return Latents.build(pictures, data=data, cache_variants=variants, **options)
 
 
 def embeddings(texts, tmp_path, progress, orders=2, more=()):
     options = {"fingerprint": "toy", "batch_size": 3, "cache_dir": tmp_path, "progress": progress}
+    options["world"] = World()
     return Embeddings.build([*texts.every(orders), *more], orders=orders, embed=embed, **options)
 
 

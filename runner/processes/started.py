@@ -1,0 +1,58 @@
+"""How this process was started: alone, or as one of several by accelerate, torchrun or srun. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import runner
+
+_SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")  # by torch's launcher, on which accelerate's is built
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a launcher says of this process: one of `count`, of which `local` are on this machine.
+
+    Attributes:
+        restarts: how often the launcher has begun again.
+    """
+
+    rank: int
+    count: int
+    local: int
+    restarts: int
+
+
+def started() -> Started | None:
+    """What a launcher says of this process; None where none started it, or it started no other."""
+    if any(name not in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")):
+        return None
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local, restarts = os.environ.get("LOCAL_WORLD_SIZE", count), os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
+    return Started(rank, count, int(local), int(restarts)) if count > 1 else None
+
+
+def alone() -> None:
+    """From now on this process works as if nobody had started others beside it."""
+    for name in _SET:
+        os.environ.pop(name, None)
+
+
+def hush() -> None:
+    """All but the first process say nothing, until one has something of its own to say."""
+    beside = started()
+    if beside is not None and beside.rank > 0:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+
+
+def command(argv: Sequence[str]) -> list[str]:
+    """The words of a process that runs `recipe` with these arguments: this Python, without the working folder.
+
+    Where this process has `runner` from its working folder, as by `python -m runner`, so has the other.
+    """
+    here = Path(runner.__file__).parents[1] == Path.cwd() and sys.path[:1] in ([""], [str(Path.cwd())])
+    return [sys.executable, *([] if here else ["-P"]), "-m", "runner", *argv]

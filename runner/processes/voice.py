@@ -1,0 +1,77 @@
+"""When one of several processes fails, all end: one of them says why, all with the same exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+
+from runner.errors import Elsewhere, EnvironmentFault, RecipeError
+from runner.processes.world import World
+
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_GONE = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")  # in words of torch.distributed
+
+
+@contextmanager
+def one_voice(world: World, again: str = "run the same command again to go on") -> Iterator[None]:
+    """What fails inside is said by the process that was the first to fail.
+
+    Args:
+        world: the processes.
+        again: how to go on after a process was killed.
+
+    Raises:
+        Elsewhere: another process has failed before, and says why.
+        EnvironmentFault: another process is gone without a word.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if world.count == 1 or isinstance(error, Elsewhere):
+            raise
+        for number in _ENDING:  # the launcher ends the others as soon as one has failed: they are ending already
+            signal.signal(number, signal.SIG_IGN)
+        own = _lost(error, again) or error
+        first, code, sentence = _first(world, own)
+        if first != world.rank:
+            raise Elsewhere(sentence, code) from error
+        sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+        if own is error:
+            raise
+        raise own from error
+
+
+def _first(world: World, error: BaseException) -> tuple[int, int, str]:
+    """Rank, exit code and sentence of the process that was the first to fail."""
+    own = [world.rank, _code(error), str(error)]
+    key = f"failed-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    try:
+        rank, code, sentence = json.loads(world.store.compare_set(key, "", json.dumps(own)))
+    except (RuntimeError, ValueError):  # the machine that held the store is gone as well
+        rank, code, sentence = own
+    return int(rank), int(code), str(sentence)
+
+
+def _code(error: BaseException) -> int:
+    """The exit code of the command that ends with this."""
+    known = getattr(error, "exit_code", None)
+    if known is not None:
+        return int(known)
+    return 130 if isinstance(error, KeyboardInterrupt) else 5 if isinstance(error, MemoryError) else 70
+
+
+def _lost(error: BaseException, again: str) -> RecipeError | None:
+    """The sentence for a process that others have left, None for another fault."""
+    gone = isinstance(error, dist.DistError)
+    gone = gone or (isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE))
+    if not gone:
+        return None
+    return EnvironmentFault(
+        f"another process of this run is gone without a word (killed, or the machine is out of memory): {again}"
+    )

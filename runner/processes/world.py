@@ -1,0 +1,118 @@
+"""The processes that train one model together, and what they tell each other besides gradients.
+
+What is told goes over a gloo group of its own: through the machine's memory, so that no GPU waits for it, and so that
+a process notices at once when another is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from torch.distributed import distributed_c10d
+
+from runner.errors import EnvironmentFault
+from runner.processes.started import Started
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PATIENCE = timedelta(days=1)  # others wait while one draws pictures; one that is gone is noticed at once
+
+
+class World:
+    """One process, or all that train together. Every method is called by all of them, at the same place.
+
+    Attributes:
+        rank: this process's number.
+        count: how many there are.
+        store: what they write in for each other; None for one process.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1, group: Any = None, store: Any = None) -> None:
+        self.rank, self.count, self.store = rank, count, store
+        self._group = group
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes, draws and speaks."""
+        return self.rank == 0
+
+    def tell(self, value: T) -> T:
+        """The main process's value, in all."""
+        if self.count == 1:
+            return value
+        held: list[Any] = [value]
+        dist.broadcast_object_list(held, src=0, group=self._group)
+        told: T = held[0]
+        return told
+
+    def largest(self, number: int) -> int:
+        """The largest of the processes' numbers, in all."""
+        if self.count == 1:
+            return number
+        held = torch.tensor([number])
+        dist.all_reduce(held, dist.ReduceOp.MAX, self._group)
+        return int(held.item())
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            dist.barrier(self._group)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process does what is inside, then all others do: they find what it has kept."""
+        if not self.main:
+            self.wait()
+        yield
+        if self.main:
+            self.wait()
+
+    def shared(self, work: Callable[[T], R], things: Iterable[T]) -> Iterator[tuple[T, R]]:
+        """Work on things, each done by one of the processes: all of it in order in the main process, nothing elsewhere.
+
+        One round after the other: what waits to be taken is one result of each process.
+        """
+        if self.count == 1:
+            yield from ((thing, work(thing)) for thing in things)
+            return
+        remaining = iter(things)
+        while turn := list(islice(remaining, self.count)):
+            own = work(turn[self.rank]) if self.rank < len(turn) else None
+            results: list[Any] | None = [None] * self.count if self.main else None
+            dist.gather_object(own, results, dst=0, group=self._group)
+            if results is not None:
+                yield from zip(turn, results, strict=False)
+
+    def leave(self) -> None:
+        """The work is done: each is alone from here on."""
+        if self.count > 1:
+            dist.destroy_process_group()
+            self.count, self.store = 1, None
+
+
+def join(beside: Started, device: str) -> World:
+    """Meets the processes that a launcher has started, on a device as a recipe has it.
+
+    Raises:
+        EnvironmentFault: they do not find each other, or this device does not work in several processes.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if not on_cpu and not torch.cuda.is_available():
+        raise EnvironmentFault(f"compute.device: {device} does not work in {beside.count} processes: write cpu")
+    try:
+        state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
+        group = None if state.backend == "gloo" else dist.new_group(backend="gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise EnvironmentFault(
+            f"the {beside.count} processes of this run do not find each other ({error}): start them all alike, by one "
+            "launcher, with addresses that every machine reaches"
+        ) from error
+    return World(beside.rank, beside.count, group, distributed_c10d._get_default_store())

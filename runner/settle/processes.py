@@ -1,0 +1,71 @@
+"""The processes that train together: whether this machine and this recipe can have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runner.errors import EnvironmentFault
+from runner.language.problems import Problem
+from runner.language.recipe import Recipe
+from runner.processes import started
+
+_SHARDED = ("adamw", "adam", "sgd")  # optimizers that work on parts of weights
+
+
+def settle(values: dict[str, Any]) -> dict[str, Any]:
+    """`processes` and `strategy` of `compute`, whose device is settled: one process where nothing is trained.
+
+    Raises:
+        EnvironmentFault: they are more than the GPUs of this machine.
+    """
+    compute, beside = values["compute"], started()
+    if "training" not in values:
+        return {"processes": 1, "strategy": "ddp"}
+    require_devices(compute, beside.local if beside is not None else compute["processes"])
+    return {key: compute[key] for key in ("processes", "strategy")}
+
+
+def require_devices(compute: dict[str, Any], processes: int) -> None:
+    """Raises EnvironmentFault where so many processes on this machine find no device each."""
+    import torch
+
+    device, gpus = compute["device"], torch.cuda.device_count()
+    if processes == 1 or device == "cpu" or (device == "auto" and not gpus):
+        return
+    if device == "mps":
+        raise EnvironmentFault(f"compute.processes: {processes} processes cannot share mps: write 1, or device: cpu")
+    if processes > gpus:
+        are = "is" if gpus == 1 else "are"
+        raise EnvironmentFault(
+            f"compute.processes: {processes} processes take a GPU each, and {gpus} {are} here: write {max(1, gpus)}, "
+            "or start them on several machines with torchrun"
+        )
+
+
+def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
+    """What of a recipe that trains several processes cannot do, of which a launcher may have started more."""
+    compute, training = values["compute"], values.get("training")
+    if training is None or compute["processes"] == 1:
+        return
+    place, count = ("compute", "processes"), compute["processes"]
+    samples = training["batch_size"] * training["gradient_accumulation_steps"]
+    if count > samples:
+        message = f"a step has {samples} samples, and {count} processes would share them: write {samples} or fewer"
+        yield recipe.problem(place, "processes", message)
+    if training["on_oom"] == "shrink":
+        message = "shrink is of one process, since the others cannot wait for one that begins a step again: write stop"
+        yield recipe.problem(("training", "on_oom"), "processes", message)
+    if compute["strategy"] == "fsdp":
+        yield from _unsharded(recipe, values)
+
+
+def _unsharded(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
+    """Why the weights cannot be shared out."""
+    if values["compute"]["device"] == "cpu":
+        message = "fsdp needs GPUs: on a CPU accelerate trains as with ddp without saying so; write ddp"
+        yield recipe.problem(("compute", "strategy"), "fsdp", message)
+    kind = values["training"]["optimizer"]["type"]
+    if kind not in _SHARDED:
+        message = f"{kind} does not work on parts of weights, as fsdp has them: use {', '.join(_SHARDED)}"
+        yield recipe.problem(("training", "optimizer", "type"), "fsdp", message)
