@@ -7,19 +7,15 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner import shipped_files
 from runner.errors import DataError, UsageError
-from runner.find import document
-from runner.language import diff as differ
-from runner.language import schema_docs
-from runner.language.as_given import meant
-from runner.language.problems import Problem, RecipeProblems, render
-from runner.language.recipe import Recipe, read
-from runner.language.write import to_yaml
-from runner.outputs.files import replace_file
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.language.problems import Problem
+    from runner.language.recipe import Recipe
 
 
 def run(arguments: Namespace) -> int:
@@ -36,6 +32,10 @@ def run(arguments: Namespace) -> int:
 
 def validate(arguments: Namespace) -> int:
     """Check recipes, each on its own; 1 if any has an error."""
+    from runner.find import document
+    from runner.language.problems import RecipeProblems, render
+    from runner.language.recipe import read
+
     found: list[Problem] = []
     code = 0
     for x in arguments.recipes:
@@ -57,6 +57,8 @@ def validate(arguments: Namespace) -> int:
 
 def show(arguments: Namespace) -> int:
     """Print the resolved recipe."""
+    from runner.language.write import to_yaml
+
     recipe = _read(arguments)
     if arguments.format == "json":
         _print_json(recipe.values)
@@ -79,6 +81,8 @@ def ls(arguments: Namespace) -> int:
 
 def cp(arguments: Namespace) -> int:
     """Copy a shipped recipe; never over a file."""
+    from runner.outputs.files import replace_file
+
     source = shipped_files.find(arguments.name)
     if source is None:
         names = ", ".join(name for name, _, _ in shipped_files.recipes())
@@ -104,6 +108,11 @@ def _for_editors(text: str) -> str:
 
 def diff(arguments: Namespace) -> int:
     """Print what differs, key by key."""
+    from runner.find import document
+    from runner.language import diff as differ
+    from runner.language.as_given import meant
+    from runner.language.recipe import read
+
     a, b = (read(document(x))[0] for x in (arguments.a, arguments.b))
     found = differ.differences(meant(a.values, b.document, b.values), meant(b.values, a.document, a.values))
     if arguments.format == "json":
@@ -117,6 +126,8 @@ def diff(arguments: Namespace) -> int:
 
 def schema(arguments: Namespace) -> int:
     """Explain the language."""
+    from runner.language import schema_docs
+
     print(schema_docs.explain(arguments.key, arguments.format))
     return 0
 
@@ -153,6 +164,10 @@ def data(arguments: Namespace) -> int:
 
 def _read(arguments: Namespace) -> Recipe:
     """The recipe of the command line; its warnings are printed."""
+    from runner.find import document
+    from runner.language.problems import render
+    from runner.language.recipe import read
+
     recipe, warnings = read(document(arguments.recipe), arguments.overrides)
     for notice in recipe.document.notices:
         print(f"note: {notice}", file=sys.stderr)

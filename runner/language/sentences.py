@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
-
-from jsonschema import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from runner.language.document import Document, Node, Steps, dotted
 from runner.language.meant import meant
 from runner.language.mends import mend_pattern, mend_type
 from runner.language.problems import Severity
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 _FEW = 6  # so many choices are listed beside a guess
 _MANY = 10**6  # bounds from here on are there against nonsense, and not worth telling
