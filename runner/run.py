@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 
-from runner.captioning import Captioned, CaptionFacts, caption
 from runner.data.cache import Pictures, prepare
 from runner.data.captions import require_captions
 from runner.data.source import Source
@@ -36,6 +35,9 @@ from runner.settle import Settled
 from runner.signals import Stop
 from runner.training.prior import prior_pictures
 from runner.training.stage import Around, run_training
+
+if TYPE_CHECKING:
+    from runner.captioning import CaptionFacts
 
 _ACCELERATE = {"fp32": "no"}  # accelerate's word
 
@@ -135,6 +137,8 @@ class Run:
 
     def _captioned(self, source: Source, captioner: CaptionFacts) -> Source:
         """The source with its captions, which the main process writes."""
+        from runner.captioning import Captioned, caption
+
         with self._stage("Captions"):
             if not self.world.main:
                 return Captioned(source, self.world.tell({}))

@@ -72,8 +72,9 @@ class Worker:
     def __init__(self, name: str, kind: Kind) -> None:
         context = multiprocessing.get_context("spawn")  # nothing of this process is shared
         self._connection, theirs = context.Pipe()
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log", delete=False)
-        self._process = context.Process(target=_work, args=(kind, theirs, self._log.name))
+        descriptor, self._log = tempfile.mkstemp(suffix=".log")
+        os.close(descriptor)
+        self._process = context.Process(target=_work, args=(kind, theirs, self._log))
         self._process.start()
         theirs.close()
         self.name = name
@@ -84,7 +85,7 @@ class Worker:
             self._connection.send(steps)
             found: Turn = self._connection.recv()
         except (EOFError, OSError):
-            raise SystemExit(f"'{self.name}' ended:\n{Path(self._log.name).read_text('utf-8')[-4000:]}") from None
+            raise SystemExit(f"'{self.name}' ended:\n{Path(self._log).read_text('utf-8')[-4000:]}") from None
         return found
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ class Worker:
         with suppress(OSError):
             self._connection.send(0)
         self._process.join()
-        Path(self._log.name).unlink()
+        Path(self._log).unlink()
 
 
 def _work(kind: Kind, connection: Connection, log: str) -> None:
