@@ -67,11 +67,12 @@ def denoise(
     timesteps = scheduler.timesteps
     kept = _places(keep, len(timesteps))
     moments = []
-    for i, t in enumerate(timesteps):
+    # The scheduler reads its timesteps where its tables are; the model's go to the device once, not at each step.
+    for i, (t, t_there) in enumerate(zip(timesteps, timesteps.to(device), strict=True)):
         scaled = scheduler.scale_model_input(x, t)
         if i in kept:
             moments.append(scaled)  # scaled as the model sees it, so that every moment can be shown as a picture
-        output = predict(scaled, t.to(device)).to(x.dtype)  # half precision ends here
+        output = predict(scaled, t_there).to(x.dtype)  # half precision ends here
         x = scheduler.step(output, t, x, **options).prev_sample
         tick()
     if keep:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from runner.diffusion.denoise import Tick
 from runner.models.files import Files
+from runner.prompts.kept import Kept
 
 if TYPE_CHECKING:
     from runner.progress import Progress
@@ -99,6 +100,7 @@ class Request:
         labels: a class index per picture, or None.
         image, mask_image: the picture to start from and the part of it to repaint (white), or None.
         latents: what a base model handed on, one row per picture, for a refiner to end; else None.
+        kept: what the texts of requests before became, where the model has not learned since.
     """
 
     sampling: dict[str, Any]
@@ -108,6 +110,7 @@ class Request:
     image: Image.Image | None = None
     mask_image: Image.Image | None = None
     latents: Tensor | None = None
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from runner.models.fitting import LONGEST, set_timesteps
 from runner.models.load_single import load_single
 from runner.models.notices import cut_off, stretched, unused
 from runner.models.parts import load_parts
-from runner.prompts.weighted import Encoder, encode
+from runner.prompts.weighted import Embedded, Encoder, encode
 
 if TYPE_CHECKING:
     from runner.progress import Progress
@@ -132,7 +132,7 @@ class PipelineFamily(Described):
             tick()
             return tensors
 
-        with ambient(generators[0].initial_seed(), self._device):
+        with ambient(generators[0].initial_seed(), self._device), request.kept.of(self._pipeline):
             result = self._pipeline(
                 **self.texts(request),
                 **self.options(request),
@@ -166,24 +166,26 @@ class PipelineFamily(Described):
     def _embedded(self, request: Request) -> dict[str, Any]:
         """Weighted prompts, encoded as embeddings."""
         sampling, count = request.sampling, len(request.prompts)
+        several = len(self.ENCODERS) > 1
+        second, second_negative = (sampling.get(key) if several else None for key in ("prompt_2", "negative_prompt_2"))
+        guided = sampling["guidance_scale"] > 1
+        texts: dict[str, Any] = {
+            "prompts": request.prompts,
+            "negatives": [sampling["negative_prompt"]] * count if guided else None,
+            "clip_skip": sampling["clip_skip"],
+            "prompts_2": [second] * count if second else None,
+            "negatives_2": [second_negative] * count if guided and second_negative else None,
+            "force_zeros": bool(self._pipeline.config.get("force_zeros_for_empty_prompt")),
+        }
+        embedded = request.kept.get(repr(texts), lambda: self._encoded(texts))
+        return {key: value for key, value in vars(embedded).items() if value is not None}
+
+    def _encoded(self, texts: dict[str, Any]) -> Embedded:
         encoders = [
             Encoder(self._components[name.replace("text_encoder", "tokenizer")], self._components[name], kind)
             for name, kind in self.ENCODERS.items()
         ]
-        several = len(encoders) > 1
-        second, second_negative = (sampling.get(key) if several else None for key in ("prompt_2", "negative_prompt_2"))
-        guided = sampling["guidance_scale"] > 1
-        embedded = encode(
-            encoders,
-            request.prompts,
-            [sampling["negative_prompt"]] * count if guided else None,
-            device=self._pipeline._execution_device,
-            clip_skip=sampling["clip_skip"],
-            prompts_2=[second] * count if second else None,
-            negatives_2=[second_negative] * count if guided and second_negative else None,
-            force_zeros=bool(self._pipeline.config.get("force_zeros_for_empty_prompt")),
-        )
-        return {key: value for key, value in vars(embedded).items() if value is not None}
+        return encode(encoders, **texts, device=self._pipeline._execution_device)
 
     def options(self, request: Request) -> dict[str, Any]:
         """The other arguments of the pipeline's call."""

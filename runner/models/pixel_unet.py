@@ -182,7 +182,8 @@ class PixelUNet:
         return {"class_labels": torch.where(batch.labels == NO_CLASS, self._no_class, batch.labels)}
 
     def predict(self, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        return self.unet(x_t.to(self.unet.dtype), t, **cond).sample
+        weight: Tensor = self.unet.conv_in.weight  # diffusers' own `dtype` walks all modules, at each call
+        return self.unet(x_t.to(weight.dtype), t, **cond).sample
 
     def calls(self, request: Request) -> int:
         scheduler = sampler(self.scheduler, request.sampling.get("scheduler"))

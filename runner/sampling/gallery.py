@@ -14,9 +14,11 @@ from torch import Tensor
 from runner.diffusion.denoise import Tick
 from runner.memory import drawing_mends, guarded
 from runner.models.family import Family, Request
+from runner.outputs.behind import behind
 from runner.outputs.parameters import parameters
 from runner.outputs.samples import GRID_LIMIT, Samples
 from runner.progress import Progress
+from runner.prompts.kept import Kept
 from runner.sampling.axes import axes
 from runner.sampling.requests import Inputs, Picture, generators, pictures, request
 from runner.sampling.shots import Shot, seeds, shots
@@ -45,7 +47,7 @@ class Gallery:
     def __init__(self, values: dict[str, Any], samples: Samples, progress: Progress, stop: Stop) -> None:
         self.values, self.sampling = values, values["sampling"]
         self.samples, self.progress, self.stop = samples, progress, stop
-        self.inputs = Inputs.of(self.sampling)
+        self.inputs, self.kept = Inputs.of(self.sampling), Kept()
         self.shots = shots(self.sampling)
 
     def draw(self, family: Family) -> None:
@@ -61,12 +63,13 @@ class Gallery:
     def hand_on(self, base: Family) -> list[Held]:
         """Lets the base model draw as far as the refiner takes over."""
         self._notices(base)
+        self.kept = Kept()
         held: list[Held] = []
         unfinished = [shot for shot in self.shots if self._finished(shot) is None]
         total = sum(len(shot.seeds) for shot in unfinished)
         with self.progress.bar("Draw", total, unit="picture") as bar:
             for shot in unfinished:
-                noise, asked = generators(shot), request(base, shot, self.inputs)
+                noise, asked = generators(shot), self._request(base, shot)
                 with self._denoising(base, asked) as tick:
                     latents = base.draw(asked, noise, tick).latents
                 assert latents is not None
@@ -80,7 +83,7 @@ class Gallery:
 
         def end(shot: Shot) -> list[Picture]:
             one = by_first[shot.first]
-            asked = replace(request(refiner, shot, self.inputs), latents=one.latents)
+            asked = replace(self._request(refiner, shot), latents=one.latents)
             with self._denoising(refiner, asked) as tick, self._numbers_watched(shot):
                 return pictures(shot, refiner.draw(asked, one.generators, tick))
 
@@ -96,8 +99,11 @@ class Gallery:
         drawn = self._drawn(few, lambda shot: self._draw(family, shot), again=False)
         self.samples.step_grid([picture.image for picture in drawn], step)
 
+    def _request(self, family: Family, shot: Shot) -> Request:
+        return request(family, shot, self.inputs, self.kept)
+
     def _draw(self, family: Family, shot: Shot) -> list[Picture]:
-        asked = request(family, shot, self.inputs)
+        asked = self._request(family, shot)
         with self._denoising(family, asked) as tick, self._numbers_watched(shot):
             drawn = family.draw(asked, generators(shot), tick)
         labels = [family.facts.classes[label] for label in asked.labels] if asked.labels is not None else None
@@ -107,6 +113,7 @@ class Gallery:
         self, wanted: Sequence[Shot], hand: Callable[[Shot], list[Picture]], *, again: bool = True
     ) -> Iterator[Picture]:
         """The pictures one by one; with `again` those that an interrupted run wrote are taken as they are."""
+        self.kept = Kept()  # the model may have learned since it drew before
         total = sum(len(shot.seeds) for shot in wanted)
         with self.progress.bar("Draw", total, unit="picture") as bar:
             for shot in wanted:
@@ -165,13 +172,14 @@ class Gallery:
         limit = len(rows) * len(columns) or GRID_LIMIT
         first: list[Picture] = []
         withheld = []
-        for picture in drawn:
-            if self.values["output"]["individual_images"] and not self.samples.has_single(picture.number):
-                self.samples.single(picture.image, picture.number, self._texts(picture))
-            if picture.withheld:
-                withheld.append(picture.number)
-            if len(first) < limit:
-                first.append(picture)
+        with behind() as write:
+            for picture in drawn:
+                if self.values["output"]["individual_images"] and not self.samples.has_single(picture.number):
+                    write(self.samples.single, picture.image, picture.number, self._texts(picture))
+                if picture.withheld:
+                    withheld.append(picture.number)
+                if len(first) < limit:
+                    first.append(picture)
         if withheld:
             self._tell_withheld(withheld)
         images = [picture.image for picture in first]
@@ -209,7 +217,7 @@ class Gallery:
         """What a person should know before drawing, each once."""
         said: set[str] = set()
         for shot in self.shots:
-            for notice in family.notices(request(family, shot, self.inputs)):
+            for notice in family.notices(self._request(family, shot)):
                 if notice not in said:
                     said.add(notice)
                     self.progress.warn(notice)

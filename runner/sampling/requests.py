@@ -12,6 +12,7 @@ from PIL import Image
 from runner.data.decode import open_picture, reason, to_rgb
 from runner.errors import DataError
 from runner.models.family import Drawn, Family, Request
+from runner.prompts.kept import Kept
 from runner.sampling.shots import Cell, Shot
 from runner.shown import shown
 
@@ -58,8 +59,8 @@ def _opened(path: str | None, key: str) -> Image.Image | None:
         raise DataError(f"sampling.{key}: {shown(path)} {reason(error)}: give another picture") from None
 
 
-def request(family: Family, shot: Shot, inputs: Inputs) -> Request:
-    """What the family is asked for, to draw one shot."""
+def request(family: Family, shot: Shot, inputs: Inputs, kept: Kept) -> Request:
+    """What the family is asked for, to draw one shot; `kept` is what the shots before made of their texts."""
     return Request(
         sampling=shot.cell.sampling,
         prompts=shot.prompts,
@@ -67,6 +68,7 @@ def request(family: Family, shot: Shot, inputs: Inputs) -> Request:
         labels=_labels(family, shot),
         image=inputs.image,
         mask_image=inputs.mask_image,
+        kept=kept,
     )
 
 

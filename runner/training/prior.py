@@ -20,6 +20,7 @@ from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
 from runner.outputs.files import faults, write_bytes
 from runner.progress import Progress
+from runner.prompts.kept import Kept
 from runner.signals import Stop
 
 _SHARED = ("resolution", "interpolation", "background")
@@ -67,9 +68,10 @@ class _DrawnBefore(Listed):
 def _draw(
     family: Trainable, values: dict[str, Any], missing: list[tuple[int, Path]], progress: Progress, stop: Stop
 ) -> None:
+    kept = Kept()
     with progress.bar("Draw prior", len(missing), unit="picture") as bar:
         for batch in _cut(missing, values["training"]["batch_size"]):
-            images = _drawn(family, values, [i for i, _ in batch], stop)
+            images = _drawn(family, values, [i for i, _ in batch], kept, stop)
             for (_, path), image in zip(batch, images, strict=True):
                 _keep(image, path)
                 bar.advance()
@@ -83,11 +85,13 @@ def _key(family: Trainable, values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _drawn(family: Trainable, values: dict[str, Any], numbers: list[int], stop: Stop) -> list[Image.Image]:
+def _drawn(
+    family: Trainable, values: dict[str, Any], numbers: list[int], kept: Kept, stop: Stop
+) -> list[Image.Image]:
     prior, side = values["data"]["prior"], values["data"]["resolution"]
     options = {key: prior[key] for key in ("num_inference_steps", "guidance_scale")}
     section = {**options, "height": side, "width": side, "negative_prompt": "", "prompt_syntax": "plain"}
-    request = Request(section, prompts=(prior["prompt"],), copies=len(numbers))
+    request = Request(section, prompts=(prior["prompt"],), copies=len(numbers), kept=kept)
     noise = [torch.Generator("cpu").manual_seed(values["seed"] + i) for i in numbers]
     with guarded(values, training_mends(values)):
         return family.draw(request, noise, stop.check).images
