@@ -16,7 +16,7 @@ class Batch:
     """One forward pass: everything that chance decides is in it.
 
     Attributes:
-        pixels: uint8 (B, 3, H, W); None where `moments` are given.
+        pixels: uint8 (B, 3, H, W), with the channels last in memory until `to`; None where `moments` are given.
         moments: mean and standard deviation of the pictures' latents, (B, 2, C, h, w); None where pixels are given.
         posterior: standard normal (B, C, h, w) that samples the VAE's moments; None where diffusion happens on pixels.
         eps: the noise, float32 (B, C, h, w), of the shape in which diffusion happens.
@@ -48,10 +48,10 @@ class Batch:
         return len(self.eps)
 
     def to(self, device: torch.device) -> Self:
-        """The batch on `device`, copied without waiting where that is possible."""
+        """The batch on `device`, copied without waiting where that is possible; all lies in the order of its shape."""
         moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in moved.items():
             if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
+                moved[name] = value.to(device, non_blocking=True).contiguous()
         moved["text"] = {name: rows.to(device, non_blocking=True) for name, rows in self.text.items()}
         return type(self)(**moved)

@@ -41,9 +41,23 @@ def finish(draft: Path, target: Path, is_whole: Callable[[Path], bool]) -> None:
         if is_whole(target):
             return
         if target.exists():
-            target.rename(target.parent / f"{_PREFIX}damaged-{uuid.uuid4().hex[:8]}")
+            _rename(target)
         draft.rename(target)
     sync_folder(target.parent)
+
+
+def damaged(folder: Path, what: str) -> EnvironmentFault:
+    """The error of a folder found damaged while it is used, which is put out of the way."""
+    with suppress(OSError):  # another process did it, or it may not be: then the next run finds the damage too
+        _rename(folder)
+    return EnvironmentFault(
+        f"the cache in {shown(folder, 1000)} is damaged ({what} changed on the disk): it is put out of the way, "
+        "and the same command makes it anew"
+    )
+
+
+def _rename(folder: Path) -> None:
+    folder.rename(folder.parent / f"{_PREFIX}damaged-{uuid.uuid4().hex[:8]}")
 
 
 def opened(open_store: Callable[[Path], S | None], folder: Path, progress: Progress) -> S | None:

@@ -38,14 +38,14 @@ class Order:
     ) -> None:
         which = np.arange(len(pictures)) if indices is None else np.asarray(indices, dtype=np.int64)
         entries = np.repeat(which, pictures.repeats[which])
-        _, bucket = np.unique(pictures.sizes[entries], axis=0, return_inverse=True)
-        bucket = bucket.reshape(-1)  # numpy 2.0 gave it another shape
-        self._buckets = [entries[bucket == b] for b in range(bucket.max(initial=-1) + 1)]
+        height, width = pictures.sizes[entries].T
+        sizes, bucket = np.unique(height << 32 | width, return_inverse=True)
+        self._buckets = [entries[bucket == b] for b in range(len(sizes))]
         self._batch_size, self._seed, self._stream = batch_size, seed, stream
         self._length = len(entries)
         if len(self._buckets) > 1:
             self._length = sum(-(-len(bucket) // batch_size) for bucket in self._buckets) * batch_size
-        self._epoch = lru_cache(maxsize=4)(self._shuffled)
+        self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:
         return self._length

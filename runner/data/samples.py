@@ -140,8 +140,7 @@ def _batch(samples: list[Sample], first: int) -> Batch:
     one = samples[0]
     pixels = moments = None
     if one.moments is None:
-        pictures = np.stack([s.pixels for s in samples if s.pixels is not None]).transpose(0, 3, 1, 2)
-        pixels = torch.from_numpy(np.ascontiguousarray(pictures))
+        pixels = _pictures([s.pixels for s in samples if s.pixels is not None])
     else:
         moments = torch.stack([s.moments for s in samples if s.moments is not None])
     return Batch(
@@ -158,6 +157,21 @@ def _batch(samples: list[Sample], first: int) -> Batch:
         captions=tuple(s.caption for s in samples if s.caption is not None),
         text={name: torch.stack([s.text[name] for s in samples]) for name in one.text},
     )
+
+
+def _pictures(arrays: list[np.ndarray]) -> Tensor:
+    """uint8 (B, 3, H, W), which lies in memory as the pictures do, the channels last: nothing is transposed here.
+
+    Mirroring is left to torch, which takes a twentieth of numpy's time for it.
+    """
+    lying = np.empty((len(arrays), *arrays[0].shape), np.uint8)
+    mirrored = [i for i, array in enumerate(arrays) if array.strides[1] < 0]
+    for i, array in enumerate(arrays):
+        lying[i] = array[:, ::-1] if array.strides[1] < 0 else array
+    pictures = torch.from_numpy(lying)
+    if mirrored:
+        pictures[mirrored] = pictures[mirrored].flip(2)
+    return pictures.permute(0, 3, 1, 2)
 
 
 def _stacked(arrays: list[np.ndarray]) -> Tensor | None:
