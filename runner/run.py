@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator
 
 from runner.data.cache import Pictures, prepare
@@ -73,6 +74,8 @@ class Run:
         self.samples = Samples(folder, settled.portable)
         compute = self.values["compute"]
         precision = compute["mixed_precision"]
+        if compute["allow_tf32"]:
+            torch.backends.cuda.matmul.allow_tf32 = True
         self.accelerator = Accelerator(
             mixed_precision=_ACCELERATE.get(precision, precision), cpu=compute["device"] == "cpu"
         )

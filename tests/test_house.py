@@ -20,7 +20,7 @@ from runner.models.family import COMMON
 RUNNER = Path(__file__).parents[1] / "runner"
 # From the bottom of the line to its top; a module may import what stands in its own row or above it in this list.
 LINE = [
-    ["errors", "secrets", "shown", "tally", "view", "shipped_files", "places"],
+    ["errors", "secrets", "shown", "tally", "view", "shipped_files", "places", "processor"],
     ["language", "progress"],
     ["outputs", "signals", "doctor", "memory", "processes"],
     ["hub", "changes"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -49,9 +50,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The batch on `device`, copied without waiting where that is possible; all lies in the order of its shape."""
-        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True).contiguous()
-        moved["text"] = {name: rows.to(device, non_blocking=True) for name, rows in self.text.items()}
-        return type(self)(**moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True).contiguous())
+
+    def pinned(self) -> Self:
+        """The batch in memory from which a GPU copies while it computes: nobody waits for `to`."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The batch with every tensor changed."""
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        held |= {name: change(value) for name, value in held.items() if isinstance(value, Tensor)}
+        held["text"] = {name: change(rows) for name, rows in self.text.items()}
+        return type(self)(**held)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self
 
+import torch
+
 from runner.data.batch import NO_CLASS as NO_CLASS
 from runner.data.batch import Batch as Batch
 from runner.data.cache import Pictures
@@ -64,6 +66,10 @@ class Work:
         start = step * self.samples_per_step
         return range(start, min(start + self.samples_per_step, self.samples))
 
+    def is_smaller(self, step: int) -> bool:
+        """Whether optimizer step `step` has fewer samples than others."""
+        return len(self.of_step(step)) < self.samples_per_step
+
     def micro_batches(self, step: int) -> list[range]:
         """The sample numbers of each forward pass of optimizer step `step` in this process.
 
@@ -112,6 +118,7 @@ class Batches:
         posterior: whether samples of the VAE's moments are drawn.
         input_perturbation: how much of other noise is added to what pictures are mixed with (Ning et al. 2023).
         prior: what follows each micro-batch, row for row; None for nothing.
+        pin_for: the GPU that batches are copied to, which finds them in pinned memory; None without one.
     """
 
     def __init__(
@@ -132,9 +139,11 @@ class Batches:
         posterior: bool = False,
         input_perturbation: float = 0.0,
         prior: Prior | None = None,
+        pin_for: torch.device | None = None,
     ) -> None:
         self.work = work
         self.workers = workers
+        self._pin_for = pin_for
         self.order = order or Order(pictures, work.batch_size, seed)
         choices = Choices(data, seed, shape, noise_offset, label_dropout_rate, posterior, input_perturbation)
         self._pictures = pictures
@@ -149,10 +158,20 @@ class Batches:
         plans = (self.work.micro_batches(s) for s in range(step, self.work.steps))
         if not self.workers:
             for plan in plans:
-                yield [batch for numbers in plan for batch in self.batches(numbers)]
+                yield [batch for numbers in plan for batch in self.ready(numbers)]
             return
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
+        with ThreadPoolExecutor(self.workers, "batches", self._on_its_gpu) as pool:
             yield from _ahead(pool, self, plans)
+
+    def ready(self, numbers: range) -> list[Batch]:
+        """`batches`, in pinned memory where they go to a GPU."""
+        made = self.batches(numbers)
+        return [batch.pinned() for batch in made] if self._pin_for is not None else made
+
+    def _on_its_gpu(self) -> None:
+        """Each thread has a current GPU of its own, and memory that is pinned for another would take room there."""
+        if self._pin_for is not None:
+            torch.cuda.set_device(self._pin_for)
 
     def batches(self, numbers: range) -> list[Batch]:
         """The samples of these global numbers and their prior pictures: one batch, or one for each size of picture.
@@ -204,7 +223,7 @@ def _ahead(pool: ThreadPoolExecutor, batches: Batches, plans: Iterator[list[rang
     waiting: list[list[Future[list[Batch]]]] = []
     for plan in chain(plans, [None] * batches.workers):
         if plan is not None:
-            waiting.append([pool.submit(batches.batches, numbers) for numbers in plan])
+            waiting.append([pool.submit(batches.ready, numbers) for numbers in plan])
             if len(waiting) <= batches.workers:
                 continue
         if waiting:

@@ -23,7 +23,8 @@ def devices(found: dict[str, Any] | None) -> list[Check]:
             Check("processor", "ok", f"{cores} cores"),
             Check("GPU", "warn", "unknown: torch cannot be asked", "mend torch"),
         ]
-    return [Check("processor", "ok", f"{cores} cores, {found['threads']} torch threads"), *_gpus(found)]
+    bf16 = "bf16 instructions" if found["bf16"] else "no bf16 instructions: training computes in fp32"
+    return [Check("processor", "ok", f"{cores} cores, {found['threads']} torch threads, {bf16}"), *_gpus(found)]
 
 
 def _gpus(found: dict[str, Any]) -> list[Check]:

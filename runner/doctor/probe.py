@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from runner.processor import has_bf16
+
 _PATIENCE_S = 180
 
 
@@ -71,7 +73,7 @@ def _imported(target: str) -> str:
 
 
 def _device(torch: Any) -> dict[str, Any]:
-    """What torch says about the machine; `gpus` hold name, bytes in all and bytes free."""
+    """What torch says about the machine; `bf16` is the processor's; `gpus` hold name, bytes in all and bytes free."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
@@ -83,6 +85,7 @@ def _device(torch: Any) -> dict[str, Any]:
         "built_for": torch.version.cuda or torch.version.hip,
         "gpus": gpus,
         "mps": torch.backends.mps.is_available(),
+        "bf16": has_bf16(),
         "threads": torch.get_num_threads(),
         "warnings": [str(warning.message) for warning in caught],
     }

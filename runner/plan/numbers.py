@@ -12,16 +12,17 @@ from runner.plan.disk import disk
 from runner.plan.drawing import Drawing, Needed, captioning, drawing, needed
 from runner.plan.training import Training, training
 from runner.sampling.shots import shots
-from runner.settle import Settled
+from runner.settle import Settled, speed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen. Sizes in bytes."""
+    """What will happen. Sizes in bytes; `fast` names the keys of `compute` that are on for speed."""
 
     name: str
     device: str
     mixed_precision: str
+    fast: list[str]
     stages: list[str]
     pictures: int | None
     classes: list[str]
@@ -54,6 +55,7 @@ def plan(settled: Settled) -> Plan:
         name=values["name"],
         device=values["compute"]["device"],
         mixed_precision=values["compute"]["mixed_precision"],
+        fast=[key for key in speed.KEYS if values["compute"][key]],
         stages=_stages(values),
         pictures=pictures,
         classes=model.classes if model is not None else [],

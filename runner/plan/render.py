@@ -12,7 +12,7 @@ from runner.tally import gibibytes
 def render(plan: Plan) -> str:
     """The plan for people, one fact a line."""
     rows = [("recipe", plan.name), ("stages", " → ".join(plan.stages))]
-    rows.append(("device", f"{plan.device}, {plan.mixed_precision}"))
+    rows.append(("device", ", ".join([plan.device, plan.mixed_precision, *plan.fast])))
     if "data" in plan.stages:
         rows.append(("pictures", f"{plan.pictures:,}" if plan.pictures is not None else "known once they are read"))
     if plan.classes:

@@ -17,7 +17,7 @@ from runner.language.recipe import Recipe
 from runner.language.write import to_yaml
 from runner.models import family_class
 from runner.models.family import Facts
-from runner.settle import machine, processes
+from runner.settle import machine, processes, speed
 from runner.settle.given import Given
 from runner.settle.learning import settle_learning
 from runner.settle.model import saved_model
@@ -86,14 +86,15 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
     """
     values = copy.deepcopy(recipe.values)
     given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle)
-    values["compute"] |= machine.settle(values["compute"])
+    values["compute"] |= machine.settle(values)
     values["compute"] |= processes.settle(values)
-    _raise([*machine.problems(recipe, values), *processes.problems(recipe, values)])
+    _raise([*machine.problems(recipe, values), *processes.problems(recipe, values), *speed.problems(recipe, values)])
     if "training" in values:
         from runner.training.optimizers import require
 
         require(values["training"]["optimizer"]["type"])
     source = given.data() if "data" in values else None
+    values["compute"] |= speed.settle(values, source.count if source is not None else None)
     captioner = _captioner(given) if "caption" in values.get("data", {}) else None
     model = refiner = None
     if "model" in values:

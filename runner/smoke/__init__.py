@@ -29,7 +29,7 @@ def rehearsal(recipe: Recipe, scratch: Path) -> dict[str, Any]:
     small = copy.deepcopy(recipe.values)
     small["name"] = f"{small['name'][:58]}-smoke"
     small["compute"] |= {"device": "cpu", "mixed_precision": "auto", "dtype": "auto", "offload": "auto"}
-    small["compute"] |= {"processes": 1, "strategy": "ddp"}
+    small["compute"] |= {"processes": 1, "strategy": "ddp", "compile": False}
     kind = small.get("model", {}).get("type")
     if kind == "pretrained":
         toy_pretrained(recipe, small, scratch)

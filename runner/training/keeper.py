@@ -213,7 +213,7 @@ def _as_drawn(trainer: Trainer) -> Iterator[None]:
     averaged: AbstractContextManager[None] = trainer.ema.applied() if trainer.ema is not None else nullcontext()
     for part in learning:
         part.eval()
-    with averaged:
+    with averaged, trainer.compiled.eagerly():
         yield
     for part in learning:
         part.train()

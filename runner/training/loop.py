@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from runner.data.batches import Batch, Batches, Work
 from runner.errors import Diverged
 from runner.memory import free_memory, ran_out
 from runner.methods.groups import Group
+from runner.models.fast import Compiled
 from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
 from runner.training.ema import EMA
@@ -55,6 +57,7 @@ class Trainer:
         training: the resolved `training` section.
         accelerator: device, number format and gradient scaling.
         batches: what is learned from, of the whole run.
+        compiled: what of the model is compiled.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Trainer:
         training: dict[str, Any],
         accelerator: Accelerator,
         batches: Batches,
+        compiled: Compiled,
     ) -> None:
         self.family = family
+        self.compiled = compiled
         self.parameters = {name: p for group in groups for name, p in group.parameters.items()}
         self.training = training
         self.accelerator = accelerator
@@ -182,15 +187,19 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
     """Leaves the gradients of a step's loss and returns it; None where memory ran out and the step may be split."""
     accelerator = trainer.accelerator
     loss = torch.zeros((), device=accelerator.device)
+    # The last step of epochs may be smaller: for one step no code is made.
+    smaller = trainer.batches.work.is_smaller(trainer.step)
     try:
-        for left, batch in enumerate(_on_device(micro_batches, accelerator.device), 1 - len(micro_batches)):
-            torch.manual_seed(_dropout_seed(seed, batch.first))
-            with trainer.together.syncing(last=left == 0):
-                with accelerator.autocast():
-                    losses = trainer.together.losses(objective, batch, trainer.training)
-                part = (losses * batch.weight).sum()
-                accelerator.backward(part)
-            loss += part.detach()
+        with trainer.compiled.eagerly() if smaller else nullcontext():
+            for left, waiting in enumerate(micro_batches, 1 - len(micro_batches)):
+                batch = waiting.to(accelerator.device)
+                torch.manual_seed(_dropout_seed(seed, batch.first))
+                with trainer.together.syncing(last=left == 0):
+                    with accelerator.autocast():
+                        losses = trainer.together.losses(objective, batch, trainer.training)
+                    part = (losses * batch.weight).sum()
+                    accelerator.backward(part)
+                loss += part.detach()
     except (MemoryError, RuntimeError) as error:
         if ran_out(error) and trainer.training["on_oom"] == "shrink" and trainer.batches.work.batch_size > 1:
             return None
@@ -198,26 +207,23 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
     return loss
 
 
-def _on_device(batches: list[Batch], device: torch.device) -> Iterator[Batch]:
-    return (batch.to(device) for batch in batches)
-
-
 def _clip(accelerator: Accelerator, parameters: list[nn.Parameter], limit: float | None) -> Tensor | None:
     return accelerator.clip_grad_norm_(parameters, limit) if limit is not None else None
 
 
 def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], accelerator: Accelerator) -> list[Logged]:
-    """The pending losses from the device, the mean of all processes, checked to be finite.
+    """The pending losses from the device in one go, the mean of all processes, checked to be finite.
 
     A gradient scaler skips infinite gradients itself.
     """
-    scaled, losses = accelerator.scaler is not None, [loss for _, loss, _, _ in pending]
+    scaled, steps = accelerator.scaler is not None, [step for step, _, _, _ in pending]
+    losses = torch.stack([loss for _, loss, _, _ in pending])
     if accelerator.num_processes > 1:
-        losses = list(accelerator.reduce(torch.stack(losses), "mean"))
-    lines = [
-        Logged(step, loss.item(), rate, norm.item() if norm is not None else None)
-        for (step, _, rate, norm), loss in zip(pending, losses, strict=True)
-    ]
+        losses = accelerator.reduce(losses, "mean")
+    clipped = [norm for _, _, _, norm in pending if norm is not None]
+    norms = torch.stack(clipped).tolist() if clipped else [None] * len(pending)
+    rates = [rate for _, _, rate, _ in pending]
+    lines = [Logged(*values) for values in zip(steps, losses.tolist(), rates, norms, strict=True)]
     for line in lines:
         for name, value in (("loss", line.loss), ("gradient", None if scaled else line.grad_norm)):
             if value is not None and not math.isfinite(value):

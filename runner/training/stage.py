@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +21,10 @@ from runner.data.texts import Texts
 from runner.data.validation import held_out
 from runner.data.views import Views
 from runner.diffusion.objectives import objective_of
+from runner.errors import EnvironmentFault
 from runner.memory import guarded, training_mends
 from runner.methods import method_of
+from runner.models.fast import Compiled, lay_out
 from runner.models.trainable import Trainable
 from runner.outputs.folder import RunFolder
 from runner.processes.world import World
@@ -80,15 +83,18 @@ def run_training(
     training, device = values["training"], around.accelerator.device
     groups = method_of(values).attach(family, values)
     _checkpoint_gradients(family, training)
+    if values["compute"]["channels_last"]:
+        lay_out(family)
     learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
     order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
     with guarded(values, training_mends(values)):
         caches = Caches(family, values, around.cache_dir, around.progress, around.world)
-        batches = _batches(family, pictures, order, prior, values, caches)
+        batches = _batches(family, pictures, order, prior, values, caches, device)
         batches.work = batches.work.shared(around.world.rank, around.world.count)
         steps = batches.work.steps
         idle = Idle(family, idle_parts(family, family.parts, values), device)
-        trainer = Trainer(family, groups, training, around.accelerator, batches)
+        compiled = Compiled(family, values["compute"]["compile"], around.cache_dir / "compiled")
+        trainer = Trainer(family, groups, training, around.accelerator, batches, compiled)
         objective = objective_of(values["model"]["type"])
         validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
         origin = Origin.of(
@@ -102,7 +108,8 @@ def run_training(
         idle.rest()
         with around.progress.bar("Train", steps, unit="step", start=trainer.step) as bar, around.stop.deferred():
             keeper.bar = bar
-            train(trainer, objective, keeper, values["seed"])
+            with _stopping(around.stop), compiled.ready():
+                train(trainer, objective, keeper, values["seed"])
     if trainer.ema is not None:
         trainer.ema.take()
     idle.wake()
@@ -119,6 +126,7 @@ def _batches(
     prior: Pictures | None,
     values: dict[str, Any],
     caches: Caches,
+    device: torch.device,
 ) -> Batches:
     """What the run learns from, with what the frozen parts make of it."""
     training, data = values["training"], values["data"]
@@ -141,6 +149,7 @@ def _batches(
         posterior=bool(family.PIXEL_PARTS),
         input_perturbation=training["input_perturbation"],
         prior=before,
+        pin_for=device if device.type == "cuda" else None,
     )
 
 
@@ -151,6 +160,16 @@ def _plain(pictures: Pictures, values: dict[str, Any]) -> Iterator[Tensor]:
     for start in range(0, len(chosen), size):
         pixels = np.stack([views.plain(i).pixels for i in chosen[start : start + size]])
         yield torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+
+
+@contextmanager
+def _stopping(stop: Stop) -> Iterator[None]:
+    """A signal that ends the compiler beside this process is no fault of the compiler's."""
+    try:
+        yield
+    except EnvironmentFault:
+        stop.check("while the model was compiled")
+        raise
 
 
 def _checkpoint_gradients(family: Trainable, training: dict[str, Any]) -> None:

@@ -30,12 +30,20 @@ def optimizer_state(optimizer: Optimizer) -> tuple[Tensors, dict[str, Any]]:
 
 
 def load_optimizer_state(optimizer: Optimizer, tensors: Tensors, rest: dict[str, Any]) -> None:
-    """The inverse of `optimizer_state`."""
+    """The inverse of `optimizer_state`.
+
+    What belongs to each number of a weight lies in memory as the weight does, whatever its order in the file: fused
+    optimizers walk through both side by side.
+    """
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["numbers"].items()}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": rest["param_groups"]})
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def load_parameters(into: Mapping[str, Tensor], saved: Tensors) -> None:

@@ -113,7 +113,7 @@ def test_a_real_torchvision_that_does_not_fit(tmp_path: Path, monkeypatch: pytes
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 11040)."
 H100 = {"name": "NVIDIA H100", "total": 80 * 2**30, "free": 79 * 2**30}
-TORCH = {"built_for": "12.8", "gpus": [], "mps": False, "threads": 2, "warnings": []}
+TORCH = {"bf16": True, "built_for": "12.8", "gpus": [], "mps": False, "threads": 2, "warnings": []}
 
 
 @pytest.mark.parametrize(
@@ -245,3 +245,9 @@ def test_no_network_and_no_asking(tmp_path: Path, hub: tuple[str, dict]) -> None
     found = _hub_checks(tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="1", HF_TOKEN=f"{TOKEN} x")
     assert found["hub"]["status"] == "ok" and "not asked, since HF_HUB_OFFLINE is set" in found["hub"]["found"]
     assert found["HF_TOKEN"]["status"] == "warn" and answer["asked"] == []
+
+
+def test_a_processor_without_bf16_is_told_of() -> None:
+    with_, without = (machine.devices({**TORCH, "bf16": found})[0].found for found in (True, False))
+    assert "2 torch threads, bf16 instructions" in with_
+    assert "no bf16 instructions: training computes in fp32" in without

@@ -71,12 +71,17 @@ def test_absent_sections_stay_absent_and_groups_are_filled() -> None:
     assert values["compute"] == {
         "device": "auto",
         "mixed_precision": "auto",
+        "channels_last": "auto",
+        "compile": "auto",
+        "allow_tf32": "auto",
         "dtype": "auto",
         "offload": "auto",
         "attention_slicing": False,
         "vae_slicing": False,
         "vae_tiling": False,
         "dataloader_num_workers": 1,
+        "processes": 1,
+        "strategy": "ddp",
     }
 
 

@@ -12,7 +12,7 @@ from runner.training import checkpoints
 from runner.training.ema import EMA
 from runner.training.loop import Trainer, train
 from tests.conftest import defaults
-from tests.training.toy_loop import Hooks, batches, family, learning, run, settings, unet
+from tests.training.toy_loop import Hooks, batches, eager, family, learning, run, settings, unet
 
 
 def by_hand(training, prediction_type="epsilon"):
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     training = settings(logging_steps=2)
     model, hooks = family(), Hooks()
     source = batches(training)
-    trainer = Trainer(model, learning(model, training), training, Accelerator(cpu=True), source)
+    trainer = Trainer(model, learning(model, training), training, Accelerator(cpu=True), source, eager(model))
     with pytest.raises(Diverged, match="nan at step 3"):
         train(trainer, objective, hooks, 1)
     assert [line.step for line in hooks.lines] == [1, 2]

@@ -24,14 +24,15 @@ WORK = {  # the model, and what its recipe has besides
     "lora": ("stable_diffusion", {"adapter": LORA, "training": {"validation_split": 0.2, "validation_loss_steps": 2}}),
     "word": ("stable_diffusion", {"adapter": WORD}),
     "dreambooth": ("stable_diffusion", {"data": {"num_images": 3, "instance_prompt": "a sks flower", "prior": PRIOR}}),
+    "fast": ("stable_diffusion", {"freeze": ["vae"], "compute": {"mixed_precision": "bf16", "channels_last": True}}),
     "sdxl": ("stable_diffusion_xl", {"adapter": LORA, "data": {"caption_dropout_rate": 0.1}}),
 }
 
 
-def asked(folder, *, workers, training=(), **sections):
+def asked(folder, *, workers, training=(), compute=(), **sections):
     """A recipe that shows pictures on the way and at the end."""
     sampling = {"prompts": ["a red flower"], "num_images": 2, "num_inference_steps": 4, "height": 32, "width": 32}
-    compute = {"dataloader_num_workers": workers}
+    compute = {"dataloader_num_workers": workers, **dict(compute)}
     return recipe(folder, training={**TRAINING, **dict(training)}, sampling=sampling, compute=compute, **sections)
 
 
@@ -43,7 +44,7 @@ def written(folder):
     return {str(path).removeprefix(str(folder)): held for path, held in (weights | pictures).items()}
 
 
-@pytest.mark.parametrize("name", each(WORK, few=("lora",)))
+@pytest.mark.parametrize("name", each(WORK, few=("lora", "fast")))
 @pytest.mark.parametrize("workers", each((0, 2), few=(2,)))
 def test_a_run_goes_on_bitwise(here, toy, name, workers):
     model, sections = WORK[name]

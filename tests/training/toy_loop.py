@@ -1,5 +1,8 @@
 """The loop on a tiny pixel UNet and a dozen blobs of colour."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -9,6 +12,7 @@ from runner.data.batches import Batches, Work
 from runner.diffusion.objectives import denoise
 from runner.methods.full import attach
 from runner.models.family import Facts
+from runner.models.fast import Compiled
 from runner.models.pixel_unet import PixelUNet
 from runner.training.loop import Trainer, train
 from tests.conftest import defaults
@@ -68,6 +72,11 @@ def learning(model, training, freeze=()):
     return attach(model, {"freeze": list(freeze), "training": training, "compute": {"mixed_precision": "fp32"}})
 
 
+def eager(model):
+    """Nothing of the model is compiled."""
+    return Compiled(model, False, Path())
+
+
 def batches(training):
     return Batches(
         Pictures(),
@@ -81,17 +90,18 @@ def batches(training):
     )
 
 
-def run(training, *, steps=None, model=None, hooks=None, resume=None, precision="no", objective=denoise):
+def run(training, *, steps=None, model=None, hooks=None, resume=None, precision="no", objective=denoise, compiled=None):
     """Trains and returns (trainer, hooks)."""
     model = model or family()
     source = batches(training)
     work = source.work
     accelerator = Accelerator(mixed_precision=precision, cpu=True)
-    trainer = Trainer(model, learning(model, training), training, accelerator, source)
+    source.work = work.shared(accelerator.process_index, accelerator.num_processes)
+    trainer = Trainer(model, learning(model, training), training, accelerator, source, compiled or eager(model))
     if resume is not None:
         trainer.restore(resume)
     if steps is not None:
-        source.work = Work(steps * work.samples_per_step, work.batch_size, work.gradient_accumulation_steps)
+        source.work = replace(source.work, samples=steps * work.samples_per_step)
     hooks = hooks or Hooks()
     train(trainer, objective, hooks, 1)
     return trainer, hooks

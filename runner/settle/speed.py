@@ -1,0 +1,60 @@
+"""What makes training fast on this machine: memory format, compiling, TF32, in place of `auto`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runner.language.problems import Problem
+from runner.language.recipe import Recipe
+from runner.models.fast import lacking
+
+_STEPS = {"cpu": 10_000, "cuda": 2_000}
+"""From how many optimizer steps on compiling pays. It takes minutes, the first time, and saves a part of each step."""
+
+KEYS = ("channels_last", "compile", "allow_tf32")
+
+
+def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
+    """The keys in place of `auto`; all off where nothing is trained, so that no byte of a drawn picture changes.
+
+    Args:
+        values: device and number format are settled.
+        pictures: how many an epoch shows; None while that is not known.
+    """
+    compute = values["compute"]
+    if "training" not in values:
+        return {key: compute[key] is True for key in KEYS}
+    device, narrow = compute["device"], compute["mixed_precision"] != "fp32"
+    compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
+    own = {
+        "channels_last": narrow and (device == "cuda" or (device == "cpu" and compiles)),
+        "compile": compiles,
+        "allow_tf32": device == "cuda",
+    }
+    return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
+
+
+def _pays(values: dict[str, Any], pictures: int | None) -> bool:
+    """Whether so many steps follow that compiling takes less time than it saves, and it is sure to work here.
+
+    Pictures of many sizes would each be compiled for; weights that are shared out are not compiled.
+    """
+    device, training = values["compute"]["device"], values["training"]
+    if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or values["compute"]["strategy"] == "fsdp":
+        return False
+    if training["gradient_checkpointing"]:
+        return False
+    steps = training["max_train_steps"]
+    if training["num_train_epochs"]:
+        per_step = training["batch_size"] * training["gradient_accumulation_steps"]
+        steps = training["num_train_epochs"] * (pictures or 0) // per_step
+    return steps >= _STEPS[device] and lacking(device) is None
+
+
+def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
+    """Why what is asked for cannot be compiled on this machine."""
+    compute = values["compute"]
+    if compute["compile"] is True and (lack := lacking(compute["device"])) is not None:
+        message = f"compiling needs {lack}: install that, or write false"
+        yield recipe.problem(("compute", "compile"), "compile", message)

@@ -1,0 +1,107 @@
+"""Which fast settings a machine and a recipe get in place of `auto`."""
+
+import pytest
+
+from runner import processor
+from runner.cli import main
+from runner.models import fast
+from runner.settle import machine, speed
+from tests.conftest import defaults
+
+MANY = {"cpu": 20_000, "cuda": 5_000}
+ALL = {"channels_last": True, "compile": True, "allow_tf32": False}
+NONE = dict.fromkeys(ALL, False)
+
+
+def values(device="cpu", mixed_precision="bf16", steps=100, data=(), training=(), **compute):
+    """A recipe that trains, its device and number format settled."""
+    compute = defaults("compute.json", device=device, mixed_precision=mixed_precision, **compute)
+    training = defaults("training.json", batch_size=4, learning_rate=1.0, max_train_steps=steps, **dict(training))
+    return {"compute": compute, "data": dict(data), "training": training}
+
+
+@pytest.fixture(autouse=True)
+def compilers(monkeypatch):
+    monkeypatch.setattr("runner.settle.speed.lacking", lambda device: None)
+
+
+def test_few_steps_are_not_worth_compiling():
+    assert speed.settle(values(), 1000) == NONE
+    assert speed.settle(values(device="cuda"), 1000) == {**NONE, "channels_last": True, "allow_tf32": True}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_many_steps_are_worth_compiling(device):
+    tf32 = {"allow_tf32": device == "cuda"}
+    assert speed.settle(values(device=device, steps=MANY[device]), None) == {**ALL, **tf32}
+    epochs = {"num_train_epochs": 100}
+    assert speed.settle(values(device=device, steps=None, training=epochs), 4 * MANY[device])["compile"]
+    assert not speed.settle(values(device=device, steps=None, training=epochs), 4)["compile"]
+    assert not speed.settle(values(device=device, steps=None, training=epochs), None)["compile"]
+
+
+@pytest.mark.parametrize(
+    "but",
+    [
+        {"device": "mps", "mixed_precision": "fp32"},
+        {"data": {"aspect_ratio_buckets": {}}},
+        {"training": {"gradient_checkpointing": True}},
+        {"strategy": "fsdp"},
+        {"compile": False},
+    ],
+)
+def test_what_is_not_compiled_by_itself(but):
+    assert not speed.settle(values(**{"steps": 10**6, **but}), None)["compile"]
+
+
+def test_a_machine_without_a_compiler_compiles_nothing_by_itself(monkeypatch):
+    monkeypatch.setattr("runner.settle.speed.lacking", lambda device: "a C++ compiler (g++)")
+    assert speed.settle(values(steps=10**6), None) == NONE
+
+
+def test_channels_lie_side_by_side_where_that_is_faster():
+    asked = [values("cuda", "fp32"), values("cpu", "fp32", 10**6), values("cpu", "bf16", 10), values("mps", "fp32")]
+    assert not any(speed.settle(each, None)["channels_last"] for each in asked)
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_what_is_written_is_taken(key):
+    for wanted in (True, False):
+        assert speed.settle(values(**{key: wanted}), None)[key] is wanted
+
+
+def test_what_only_draws_stays_as_it_is():
+    for device in ("cpu", "cuda"):
+        recipe = {"compute": defaults("compute.json", device=device, mixed_precision="bf16")}
+        assert speed.settle(recipe, None) == NONE
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_cpu_trains_in_bf16_where_it_has_instructions_for_it(monkeypatch, there):
+    monkeypatch.setattr(processor, "has_bf16", lambda: there)
+    trains = {"compute": defaults("compute.json", device="cpu"), "training": {}}
+    assert machine.settle(trains)["mixed_precision"] == ("bf16" if there else "fp32")
+    assert machine.settle({"compute": defaults("compute.json", device="cpu")})["mixed_precision"] == "fp32"
+
+
+def test_what_compiling_needs_is_named(monkeypatch):
+    monkeypatch.setattr(fast.shutil, "which", lambda name: None)
+    assert fast.lacking("cpu") == "a C++ compiler (g++)"
+    monkeypatch.setattr(fast.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(fast.sysconfig, "get_path", lambda name: "/nowhere")
+    assert "headers" in fast.lacking("cpu")
+    assert fast.lacking("mps") == "a CPU or an NVIDIA GPU"
+
+
+def test_a_recipe_that_cannot_be_compiled_here_is_told_so(here, monkeypatch, capsys):
+    monkeypatch.setattr("runner.settle.speed.lacking", lambda device: "a C++ compiler (g++)")
+    assert main(["run", "quickstart", "compute.compile=true", "--dry-run"]) == 1
+    assert "compiling needs a C++ compiler (g++): install that, or write false" in capsys.readouterr().err
+
+
+def test_the_plan_names_what_is_on(here, monkeypatch, capsys):
+    monkeypatch.setattr(processor, "has_bf16", lambda: True)
+    assert main(["run", "quickstart", "compute.device=cpu", "--dry-run"]) == 0
+    assert "device  cpu, bf16\n" in capsys.readouterr().out
+    assert main(["run", "quickstart", "compute.device=cpu", "training.max_train_steps=20000", "--dry-run"]) == 0
+    assert "device  cpu, bf16, channels_last, compile\n" in capsys.readouterr().out

@@ -1,0 +1,174 @@
+"""Fast settings: the same work, taken up again to the last bit."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from runner.errors import EnvironmentFault
+from runner.models.fast import Compiled, lay_out
+from runner.training import checkpoints
+from tests.conftest import defaults
+from tests.data.toy_batches import batches, work
+from tests.training.toy_loop import Hooks, family, run, settings
+
+
+def laid_out(dropout=0.1):
+    model = family(dropout)
+    lay_out(model)
+    return model
+
+
+def held(trainer):
+    """The weights and their average, as bytes by name."""
+    tensors = {**trainer.parameters, **{f"ema.{name}": tensor for name, tensor in trainer.ema.average.items()}}
+    return {name: tensor.detach().contiguous().numpy().tobytes() for name, tensor in tensors.items()}
+
+
+class Kept(Hooks):
+    """Keeps a checkpoint in a folder every so many steps."""
+
+    def __init__(self, folder, every):
+        super().__init__(every)
+        self.folder = folder
+
+    def reached(self, step, trainer):
+        checkpoints.save(self.folder, trainer.checkpoint(), None)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor"])
+def test_channels_side_by_side_go_on_bitwise(tmp_path, precision, kind):
+    """Fused AdamW walks through a weight and its state side by side, in whatever order they lie in memory."""
+    training = settings(optimizer=defaults("training/optimizer.json", type=kind))
+    training["ema"] = defaults("training/ema.json", decay=0.9)
+    whole, _ = run(training, model=laid_out(), precision=precision)
+    run(training, model=laid_out(), precision=precision, steps=3, hooks=Kept(tmp_path, 3))
+    checkpoint, _ = checkpoints.newest(tmp_path)
+    again, _ = run(training, model=laid_out(), precision=precision, resume=checkpoint)
+    assert not any(p.is_contiguous() for name, p in again.parameters.items() if name.endswith("conv1.weight"))
+    assert held(again) == held(whole)
+
+
+def test_a_checkpoint_does_not_tell_how_weights_lay_in_memory(tmp_path):
+    """So a run goes on with another memory format, and learns the same but for the last bits."""
+    training = settings(ema=defaults("training/ema.json", decay=0.9))
+    whole, _ = run(training, model=family())
+    run(training, model=family(), steps=3, hooks=Kept(tmp_path, 3))
+    checkpoint, _ = checkpoints.newest(tmp_path)
+    again, _ = run(training, model=laid_out(dropout=0.0), resume=checkpoint)
+    for name, parameter in whole.parameters.items():
+        torch.testing.assert_close(again.parameters[name], parameter, rtol=1e-4, atol=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the processor waits for a number of the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+class Counted(Hooks):
+    def __init__(self, waits):
+        super().__init__()
+        self.waits, self.counts = waits, []
+
+    def stepped(self):
+        self.counts.append(self.waits.count)
+
+
+def test_nothing_waits_for_the_device_between_two_logged_steps():
+    training = settings(logging_steps=3, ema=defaults("training/ema.json"), max_grad_norm=1.0)
+    with Waits() as waits:
+        run(training, hooks=(hooks := Counted(waits)))
+    assert [line.step for line in hooks.lines] == [1, 2, 3, 4, 5, 6]
+    assert hooks.counts == [0] * 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_for_a_gpu_are_prepared_in_pinned_memory(monkeypatch, workers):
+    """Each thread works for the GPU that the batches go to: pinning for another would take room there."""
+    chosen, pinned = [], []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    device = torch.device("cuda", 1)
+    (step,) = batches(work(max_train_steps=1), workers=workers, pin_for=device).from_step(0)
+    there = [value for batch in step for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    assert there and {id(tensor) for tensor in there} == {id(tensor) for tensor in pinned}
+    assert set(chosen) == ({device} if workers else set())
+    pinned.clear()
+    list(batches(work(max_train_steps=1), workers=workers).from_step(0))
+    assert pinned == []
+
+
+def test_batches_are_copied_without_waiting(monkeypatch):
+    asked = []
+    real = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: asked.append(k) or real(self, *a, **k))
+    ((batch,),) = batches(work(max_train_steps=1)).from_step(0)
+    asked.clear()
+    batch.to(torch.device("cpu"))
+    assert asked and all(options == {"non_blocking": True} for options in asked)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is compiled, and how often it is called: a stand-in for a compiler that takes minutes."""
+    made = []
+
+    def compile(module, **options):
+        def called(*arguments, **named):
+            made.append((module, dict(options), os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+            return module._call_impl(*arguments, **named)
+
+        module._compiled_call_impl = called
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    return made
+
+
+def test_every_whole_step_runs_compiled_code(calls, tmp_path):
+    """The last step of an epoch, which is smaller, would need code of its own for once."""
+    model = family()
+    training = settings(max_train_steps=None, num_train_epochs=1, batch_size=5)  # twelve pictures
+    compiled = Compiled(model, True, tmp_path / "compiled")
+    with compiled.ready():
+        run(training, model=model, compiled=compiled)
+    assert calls == [(model.unet, {"dynamic": False}, str(tmp_path / "compiled"))] * 2
+    assert model.unet._compiled_call_impl is None
+    assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") != str(tmp_path / "compiled")
+
+
+def test_drawing_on_the_way_is_not_compiled(calls, tmp_path):
+    model = family()
+    compiled = Compiled(model, True, tmp_path)
+    x, t = torch.zeros(1, 3, 16, 16), torch.zeros(1, dtype=torch.long)
+    with compiled.ready():
+        with compiled.eagerly():
+            model.predict(x, t, {})
+        assert calls == []
+        model.predict(x, t, {})
+        assert len(calls) == 1
+
+
+def test_nothing_is_compiled_where_that_is_off(calls):
+    with Compiled(family(), False, Path("nowhere")).ready():
+        run(settings(max_train_steps=1))
+    assert calls == []
+
+
+def test_what_cannot_be_compiled_is_one_sentence(calls, tmp_path):
+    model = family()
+    said = r"cannot be compiled here \(no room\): write compute.compile: false"
+    with pytest.raises(EnvironmentFault, match=said), Compiled(model, True, tmp_path).ready():
+        raise BackendCompilerFailed(lambda: None, RuntimeError("no room\nat all"), None)
+    assert model.unet._compiled_call_impl is None
