@@ -97,7 +97,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
         if earlier:
             progress.say(earlier.told)
         folder = earlier.folder if earlier else RunFolder.create(Path(arguments.output_dir), recipe.values["name"])
-        again = f"the same command goes on with {shown(folder.path)}"
+        again = _again(folder.path)
         from runner.signals import Stop
 
         with folder.lock() as notice, Stop(again, world.largest) as stop, _recorded(folder), one_voice(world, again):
@@ -125,7 +125,7 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
 
     _quiet_libraries()
     world = join(beside, recipe.values["compute"]["device"])
-    with Stop("the same command goes on", world.largest, quiet=True) as stop, one_voice(world):
+    with Stop("run the same command again", world.largest, quiet=True) as stop, one_voice(world):
         nothing: tuple[dict[str, Any], Path] = ({}, Path())
         values, path = world.tell(nothing)  # of the main process
         if not path.is_dir():
@@ -133,8 +133,17 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
                 f"process {world.rank} does not see the run's folder {shown(path, 1000)}: choose one that all machines "
                 "share with --output-dir"
             )
-        settled = settle(replace(recipe, values=values), offline=arguments.offline, allow_pickle=arguments.allow_pickle)
-        _run(replace(settled, values=values), RunFolder(path), arguments, silent(), stop, world)
+        stop.again = _again(path)
+        with one_voice(world, stop.again):
+            settled = settle(
+                replace(recipe, values=values), offline=arguments.offline, allow_pickle=arguments.allow_pickle
+            )
+            _run(replace(settled, values=values), RunFolder(path), arguments, silent(), stop, world)
+
+
+def _again(folder: Path) -> str:
+    """How a run goes on."""
+    return f"the same command goes on with {shown(folder)}"
 
 
 def _run(

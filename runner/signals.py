@@ -34,7 +34,8 @@ class Stop:
         self.again = again
         self.requested: int | None = None
         self._largest, self._quiet = largest, quiet
-        self._defer = self._own = False  # whether a signal came to this process itself
+        self._defer = self._failed = False
+        self._own = False  # whether a signal came to this process itself
         self._before: dict[int, Any] = {}
         self._watch = _Watch(quiet)
 
@@ -54,10 +55,13 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """The first signal waits for `check` inside this block."""
+        """The first signal waits for `check` inside this block; none is raised over what fails there."""
         self._defer = True
         try:
             yield
+        except BaseException:
+            self._failed = True
+            raise
         finally:
             self._defer = False
 
@@ -83,7 +87,7 @@ class Stop:
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
         self._watch.heard.set()
         first, self._own, self.requested = not self._own, True, signum
-        if self._defer and signum == _HANGUP:
+        if self._failed or (self._defer and signum == _HANGUP):
             return
         if self._defer and first:
             if self._quiet:

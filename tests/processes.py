@@ -21,13 +21,14 @@ class Forked:
         folder: its working directory.
         said: the file for all that it says.
         memory: the most bytes that it may address beyond what this process does; None for no limit.
+        work: what it does instead of the command: a function of these words, which returns an exit code.
     """
 
-    def __init__(self, folder, said, *argv, memory=None):
+    def __init__(self, folder, said, *argv, memory=None, work=None):
         self._said, self._status = Path(said), None
         self.pid = os.fork()
         if self.pid == 0:
-            _child(folder, said, argv, memory)
+            _child(folder, said, argv, memory, work or _command)
 
     @property
     def said(self):
@@ -71,7 +72,11 @@ def forked(folder, *argv, memory=None):
         process.kill()
 
 
-def _child(folder, said, argv, memory):
+def _command(*argv):
+    return main([str(word) for word in argv])
+
+
+def _child(folder, said, argv, memory, work):
     code = 99
     try:
         handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -82,7 +87,7 @@ def _child(folder, said, argv, memory):
         if memory is not None:
             limit = psutil.Process().memory_info().vms + memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        code = main([str(word) for word in argv])
+        code = work(*argv)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:

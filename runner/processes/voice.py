@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -49,12 +48,11 @@ def one_voice(world: World, again: str = "run the same command again to go on") 
 
 def _first(world: World, error: BaseException) -> tuple[int, int, str]:
     """Rank, exit code and sentence of the process that was the first to fail."""
-    own = [world.rank, _code(error), str(error)]
-    key = f"failed-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    own = (world.rank, _code(error), str(error))
     try:
-        rank, code, sentence = json.loads(world.store.compare_set(key, "", json.dumps(own)))
-    except (RuntimeError, ValueError):  # the machine that held the store is gone as well
-        rank, code, sentence = own
+        rank, code, sentence = json.loads(world.store.compare_set("failed", "", json.dumps(own)))
+    except (RuntimeError, ValueError):  # the process that held the store is the one that is gone: the main one
+        return (0, *own[1:]) if isinstance(error, EnvironmentFault) else (world.rank, *own[1:])
     return int(rank), int(code), str(sentence)
 
 

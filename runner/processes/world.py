@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
-from torch.distributed import distributed_c10d
 
 from runner.errors import EnvironmentFault
 from runner.processes.started import Started
+from runner.shown import shown
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_MEETING = timedelta(minutes=15)
 _PATIENCE = timedelta(days=1)  # others wait while one draws pictures; one that is gone is noticed at once
 
 
@@ -108,11 +109,14 @@ def join(beside: Started, device: str) -> World:
     if not on_cpu and not torch.cuda.is_available():
         raise EnvironmentFault(f"compute.device: {device} does not work in {beside.count} processes: write cpu")
     try:
-        state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
+        met, rank, count = next(dist.rendezvous("env://", timeout=_MEETING))
+        # The launcher's store lives on when it begins again, with the addresses of processes that are gone.
+        store = dist.PrefixStore(f"attempt-{beside.restarts}", met)
+        state = PartialState(cpu=on_cpu, timeout=_PATIENCE, store=store, rank=rank, world_size=count)
         group = None if state.backend == "gloo" else dist.new_group(backend="gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFault(
-            f"the {beside.count} processes of this run do not find each other ({error}): start them all alike, by one "
-            "launcher, with addresses that every machine reaches"
+            f"the {beside.count} processes of this run do not find each other ({shown(error)}): start them all alike, "
+            "by one launcher, with addresses that every machine reaches"
         ) from error
-    return World(beside.rank, beside.count, group, distributed_c10d._get_default_store())
+    return World(rank, count, group, store)

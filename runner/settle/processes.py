@@ -48,11 +48,11 @@ def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
     compute, training = values["compute"], values.get("training")
     if training is None or compute["processes"] == 1:
         return
-    place, count = ("compute", "processes"), compute["processes"]
-    samples = training["batch_size"] * training["gradient_accumulation_steps"]
+    count, samples = compute["processes"], training["batch_size"] * training["gradient_accumulation_steps"]
     if count > samples:
-        message = f"a step has {samples} samples, and {count} processes would share them: write {samples} or fewer"
-        yield recipe.problem(place, "processes", message)
+        held = "1 sample" if samples == 1 else f"{samples} samples"
+        message = f"a step has {held}, and there are {count} processes to share them: give it more, or start fewer"
+        yield recipe.problem(("training", "batch_size"), "processes", message)
     if training["on_oom"] == "shrink":
         message = "shrink is of one process, since the others cannot wait for one that begins a step again: write stop"
         yield recipe.problem(("training", "on_oom"), "processes", message)

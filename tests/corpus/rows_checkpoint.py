@@ -14,9 +14,10 @@ from unittest.mock import patch
 from runner.outputs import lock
 from runner.outputs.folder import RunFolder
 from runner.training import checkpoints, origin
-from tests.corpus.table import case, not_here, recipe, run, toy, write
+from tests.corpus.table import Outcome, case, recipe, run, toy, write
 from tests.faults.runs import differing, made, newest, stopped_after
 from tests.processes import forked
+from tests.several.crew import ends
 
 TRAINING = {"max_train_steps": 4, "checkpointing_steps": 1, "ema": {"decay": 0.9}, "sample_steps": 2}
 RECIPE = toy(training=TRAINING)
@@ -177,7 +178,12 @@ def _(folder):
     return outcome
 
 
-not_here("CKP10", "another world size: a run is one process")
+@case("CKP10", "another world size", exits=0, says=r"going on from step 2; close, .* processes .* → 2\n", slow=True)
+def _(folder):
+    stopped()
+    codes, said = ends(folder, 2, "run", "recipe.yaml")
+    assert codes == [0, 0] and said[1] == "" and newest(folder).name == "001"
+    return Outcome(codes[0], said[0])
 
 
 @case("CKP12", "the clock set back by a year, in another zone and language", exits=0, says="going on from step 3 of 4")

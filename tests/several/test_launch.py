@@ -1,0 +1,92 @@
+"""The processes as launchers start them: by `recipe run`, and by torchrun, which begins again when one is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.corpus.table import toy
+from tests.faults.runs import newest
+
+TRAINING = {"max_train_steps": 3000, "batch_size": 4, "checkpointing_steps": 10, "checkpoints_total_limit": 2}
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
+RUN = ["-P", "-m", "runner", "run", "recipe.yaml"]
+
+
+@pytest.fixture
+def started(here):
+    """A command that has reached its second checkpoint, and what waits for its end."""
+    processes = []
+
+    def start(*words, processes_asked=1, steps=3000):
+        compute = {"mixed_precision": "fp32", "processes": processes_asked}
+        (here / "recipe.yaml").write_text(
+            yaml.safe_dump(toy(training={**TRAINING, "max_train_steps": steps}, compute=compute))
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        said = (here / "said").open("w")
+        process = subprocess.Popen([sys.executable, *words], stdout=said, stderr=said, env=environment)
+        processes.append(process)
+        reached = here / "outputs" / "toy" / "001" / "checkpoints" / "step-000020"
+        while not reached.exists():
+            assert process.poll() is None, (here / "said").read_text()
+            time.sleep(0.05)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def record(here):
+    return json.loads((newest(here) / "run.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_launcher_stops_all_with_a_checkpoint(here, started, number):
+    process = started(*RUN, processes_asked=2)
+    workers = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    assert process.wait(120) == 128 + number
+    said = (here / "said").read_text()
+    assert said.count("its state is saved: the same command goes on with outputs/toy/001") == 1, said
+    assert len(workers) == 2 and not any(worker.is_running() for worker in workers)
+    kept = sorted(path.name for path in (newest(here) / "checkpoints").iterdir())
+    assert f"stopped at step {int(kept[-1].removeprefix('step-'))} of 3000" in said
+    assert record(here)["state"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_begun_anew_by_torchrun_and_the_run_goes_on(here, started):
+    process = started(*TORCHRUN, "--no-python", sys.executable, *RUN, steps=60)
+    workers = [child for child in psutil.Process(process.pid).children() if "recipe.yaml" in child.cmdline()]
+    assert len(workers) == 2
+    workers[1].kill()
+    assert process.wait(200) == 0, (here / "said").read_text()
+    said = (here / "said").read_text()
+    assert "going on from step " in said
+    assert record(here)["state"] == "done" and len(record(here)["sessions"]) == 2
+    steps = [json.loads(line)["step"] for line in (newest(here) / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_who_is_killed_under_recipe_run_ends_it_with_a_sentence(here, started):
+    process = started(*RUN, processes_asked=2)
+    psutil.Process(process.pid).children()[1].kill()
+    assert process.wait(120) == 5
+    said = (here / "said").read_text()
+    assert said.count("recipe: ") == 1 and "another process of this run is gone without a word" in said
+    assert record(here)["state"] == "failed"
