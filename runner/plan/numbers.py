@@ -23,6 +23,8 @@ class Plan:
     device: str
     mixed_precision: str
     fast: list[str]
+    processes: int
+    strategy: str
     stages: list[str]
     pictures: int | None
     classes: list[str]
@@ -56,6 +58,8 @@ def plan(settled: Settled) -> Plan:
         device=values["compute"]["device"],
         mixed_precision=values["compute"]["mixed_precision"],
         fast=[key for key in speed.KEYS if values["compute"][key]],
+        processes=values["compute"]["processes"],
+        strategy=values["compute"]["strategy"],
         stages=_stages(values),
         pictures=pictures,
         classes=model.classes if model is not None else [],

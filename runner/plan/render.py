@@ -12,7 +12,8 @@ from runner.tally import gibibytes
 def render(plan: Plan) -> str:
     """The plan for people, one fact a line."""
     rows = [("recipe", plan.name), ("stages", " → ".join(plan.stages))]
-    rows.append(("device", ", ".join([plan.device, plan.mixed_precision, *plan.fast])))
+    processes = [f"{plan.processes} processes ({plan.strategy})"] if plan.processes > 1 else []
+    rows.append(("device", ", ".join([plan.device, plan.mixed_precision, *plan.fast, *processes])))
     if "data" in plan.stages:
         rows.append(("pictures", f"{plan.pictures:,}" if plan.pictures is not None else "known once they are read"))
     if plan.classes:
@@ -73,11 +74,12 @@ def _sizes(sizes: dict[str, int]) -> str:
 
 def _training_rows(training: Training) -> list[tuple[str, str]]:
     epochs = f", {training.epochs:.1f} epochs" if training.epochs is not None else ""
+    each = f", in each of {training.processes} processes" if training.processes > 1 else ""
     seen = "steps known once the pictures are read"
     if training.steps is not None:
         seen = f"{training.steps:,} steps, {training.images:,} images seen"
     return [
         ("training", f"{seen}{epochs}"),
         ("work", f"{training.flops / 1e12:.3g} TFLOP a step"),
-        ("memory", f"{_sizes(training.memory)} while training"),
+        ("memory", f"{_sizes(training.memory)} while training{each}"),
     ]

@@ -17,9 +17,10 @@ def shortage(plan: Plan, values: dict[str, Any]) -> str | None:
         values: the settled recipe, whose keys could be changed.
     """
     free = _free(plan.device)
-    stages = [("training", plan.training), ("drawing", plan.drawing)]
-    for name, numbers in stages:
-        needed = sum(numbers.memory.values()) if numbers is not None else 0
+    together = plan.processes if plan.device == "cpu" else 1  # those that share one memory
+    stages = [("training", plan.training, together), ("drawing", plan.drawing, 1)]
+    for name, numbers, processes in stages:
+        needed = sum(numbers.memory.values()) * processes if numbers is not None else 0
         if needed > free:
             said = f"{name} is planned to take {gibibytes(needed)} of memory and {gibibytes(free)} are free"
             mends = drawing_mends if name == "drawing" else training_mends

@@ -24,7 +24,7 @@ class Training:
         epochs: passes over the data, None while its size is unknown.
         parameters: those that learn.
         flops: of one optimizer step, forward and backward.
-        memory: bytes by what holds them, of the training itself.
+        memory: bytes by what holds them, of the training itself, in each of the processes.
         checkpoint: bytes of a checkpoint; saved: of what is kept of the model at the end.
     """
 
@@ -36,6 +36,7 @@ class Training:
     memory: dict[str, int]
     checkpoint: int
     saved: int
+    processes: int
 
 
 def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Training:
@@ -51,7 +52,8 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     learn = method_of(values).mark(parts, values)
     state, saved = _optimizer_state(section["optimizer"], parts), _saved(values, parts, learn)
     forward = _forward(values, model, parts)
-    rows = section["batch_size"] * (2 if "prior" in values["data"] else 1)
+    processes, prior = values["compute"]["processes"], 2 if "prior" in values["data"] else 1
+    rows = min(section["batch_size"], -(-work.samples_per_step // processes)) * prior
     memory = {
         "weights": _weights(values, model, parts, base),
         "gradients": 4 * learn,
@@ -59,13 +61,21 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
         "average": 4 * learn if "ema" in section else 0,
         "activations": forward.activations * WIDTHS[values["compute"]["mixed_precision"]] // 4 * rows,
     }
+    if processes > 1 and values["compute"]["strategy"] == "fsdp":
+        memory |= _sharded(memory, 4 * learn, processes)
     # A backward pass costs twice a forward pass, and once where the weights stay as they are.
     passes = 3 if "adapter" not in values else 2
-    flops = passes * forward.flops * rows * section["gradient_accumulation_steps"]
+    flops = passes * forward.flops * prior * work.samples_per_step
     epochs = work.samples / shown if shown else None
     steps, images = (work.steps, work.samples) if known else (None, None)
-    checkpoint = 4 * learn + state + memory["average"]
-    return Training(steps, images, epochs, learn, flops, memory, checkpoint, saved)
+    checkpoint = 4 * learn + state + (4 * learn if "ema" in section else 0)
+    return Training(steps, images, epochs, learn, flops, memory, checkpoint, saved, processes)
+
+
+def _sharded(memory: dict[str, int], learning: int, processes: int) -> dict[str, int]:
+    """What is left of it in each process where these share what learns, of which the weights have so many bytes."""
+    weights = memory["weights"] - learning + learning // processes
+    return {"weights": weights, **{key: memory[key] // processes for key in ("gradients", "optimizer", "average")}}
 
 
 def _optimizer_state(section: dict[str, Any], parts: dict[str, Any]) -> int:

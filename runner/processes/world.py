@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from runner.errors import EnvironmentFault
 from runner.processes.started import Started
@@ -109,9 +111,9 @@ def join(beside: Started, device: str) -> World:
     if not on_cpu and not torch.cuda.is_available():
         raise EnvironmentFault(f"compute.device: {device} does not work in {beside.count} processes: write cpu")
     try:
-        met, rank, count = next(dist.rendezvous("env://", timeout=_MEETING))
+        met, rank, count = next(rendezvous("env://", timeout=_MEETING))
         # The launcher's store lives on when it begins again, with the addresses of processes that are gone.
-        store = dist.PrefixStore(f"attempt-{beside.restarts}", met)
+        store = PrefixStore(f"attempt-{beside.restarts}", met)
         state = PartialState(cpu=on_cpu, timeout=_PATIENCE, store=store, rank=rank, world_size=count)
         group = None if state.backend == "gloo" else dist.new_group(backend="gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:

@@ -48,7 +48,7 @@ class Together:
             # A text encoder may have layers that nothing is read from, and so gradients that never come.
             texts = any(name in family.TEXT_PARTS for name in self._learner.parts)
             accelerator.ddp_handler = DistributedDataParallelKwargs(
-                broadcast_buffers=False, find_unused_parameters=texts
+                broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=texts
             )
             self._learner = accelerator.prepare_model(self._learner, device_placement=False)
 
