@@ -20,6 +20,7 @@ from runner.memory import free_memory, guarded, stage_mends
 from runner.methods import method_of
 from runner.models import family_class
 from runner.models.family import DTYPES, Facts, Family
+from runner.models.fast import lay_out
 from runner.models.trainable import Trainable
 from runner.outputs.card import card
 from runner.outputs.files import whole_folder
@@ -170,6 +171,8 @@ class Run:
                     compute=self.values["compute"],
                     progress=self.progress,
                 )
+            if self.values["compute"]["channels_last"] and "training" not in self.values:  # else once it is to learn
+                lay_out(family)
             self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 
@@ -207,24 +210,28 @@ class Run:
             self.folder.write_text("sample.yaml", sample_recipe(self.values, learned, str(self.folder.path)))
 
     def _sample(self, family: Family) -> None:
-        with self._stage("Sampling"), self._autocast():
+        with self._stage("Sampling"), self._autocast(), self._compiled(family):
             self.gallery.draw(family)
 
     def _sample_with_refiner(self, base: Facts, refiner: Facts) -> None:
         """Two models in turn, each freed before the next is loaded."""
         family = self._family(base)
-        with self._stage("Sampling"):
+        with self._stage("Sampling"), self._compiled(family):
             held = self.gallery.hand_on(family)
         del family
         free_memory()
         family = self._family(refiner)
-        with self._stage("Refining"):
+        with self._stage("Refining"), self._compiled(family):
             self.gallery.refine(family, held)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """The training's number format on a GPU; a model that only draws has its own, compute.dtype."""
-        trained = "training" in self.values and self.accelerator.device.type != "cpu"
-        return self.accelerator.autocast() if trained else nullcontext()
+        """The training's number format; a model that only draws has its own, compute.dtype."""
+        return self.accelerator.autocast() if "training" in self.values else nullcontext()
+
+    def _compiled(self, family: Family) -> AbstractContextManager[None]:
+        """Code for a model that only draws; a training's is made for its steps."""
+        on = self.values["compute"]["compile"] and "training" not in self.values
+        return self.gallery.compiled(family, self.cache_dir / "compiled") if on else nullcontext()
 
 
 def _parameters(family: Family) -> str:

@@ -17,14 +17,15 @@ import torch
 from torch import nn
 
 from runner.errors import EnvironmentFault
-from runner.models.trainable import Trainable
+from runner.models.family import Family
 from runner.shown import shown
 
 _SHAPES = 256  # of batches, each with code of its own: pictures of several sizes
+_DENOISERS = ("unet", "transformer")
 _COMPILERS = ("g++", "c++", "clang++")
 
 
-def lay_out(family: Trainable) -> None:
+def lay_out(family: Family) -> None:
     """Weights of convolutions get the channels of a pixel side by side, and with them what they compute."""
     for part in family.parts.values():
         if any(p.ndim == 4 for p in part.parameters()):
@@ -54,7 +55,7 @@ class Compiled:
         folder: where code is kept from one run to the next.
     """
 
-    def __init__(self, family: Trainable, on: bool, folder: Path) -> None:
+    def __init__(self, family: Family, on: bool, folder: Path) -> None:
         self._modules = _modules(family) if on else []
         self._folder = folder
 
@@ -112,10 +113,11 @@ def _kept_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _modules(family: Trainable) -> list[nn.Module]:
-    """What a step calls: of a VAE its two halves, else the denoiser."""
-    denoiser: Any = family.parts[family.DENOISER]
-    return [denoiser.encoder, denoiser.decoder] if family.DENOISER == "vae" else [denoiser]
+def _modules(family: Family) -> list[nn.Module]:
+    """What a step calls: the denoiser, or of a VAE alone its two halves."""
+    parts: dict[str, Any] = family.parts
+    denoiser = next((parts[name] for name in _DENOISERS if name in parts), None)
+    return [denoiser] if denoiser is not None else [parts["vae"].encoder, parts["vae"].decoder]
 
 
 def _set(modules: Sequence[nn.Module], code: Sequence[Any]) -> None:

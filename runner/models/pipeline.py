@@ -132,7 +132,7 @@ class PipelineFamily(Described):
             tick()
             return tensors
 
-        with ambient(generators[0].initial_seed(), self._device), request.kept.of(self._pipeline):
+        with ambient(generators[0].initial_seed(), self._device), request.kept.of(self, self._pipeline):
             result = self._pipeline(
                 **self.texts(request),
                 **self.options(request),
@@ -177,7 +177,7 @@ class PipelineFamily(Described):
             "negatives_2": [second_negative] * count if guided and second_negative else None,
             "force_zeros": bool(self._pipeline.config.get("force_zeros_for_empty_prompt")),
         }
-        embedded = request.kept.get(repr(texts), lambda: self._encoded(texts))
+        embedded = request.kept.get(self, repr(texts), lambda: self._encoded(texts))
         return {key: value for key, value in vars(embedded).items() if value is not None}
 
     def _encoded(self, texts: dict[str, Any]) -> Embedded:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from runner.diffusion.denoise import Tick
+from runner.errors import EnvironmentFault
 from runner.memory import drawing_mends, guarded
 from runner.models.family import Family, Request
+from runner.models.fast import Compiled
 from runner.outputs.behind import behind
 from runner.outputs.parameters import parameters
 from runner.outputs.samples import GRID_LIMIT, Samples
@@ -49,6 +52,24 @@ class Gallery:
         self.samples, self.progress, self.stop = samples, progress, stop
         self.inputs, self.kept = Inputs.of(self.sampling), Kept()
         self.shots = shots(self.sampling)
+        self._code: Compiled | None = None
+
+    @contextmanager
+    def compiled(self, family: Family, folder: Path) -> Iterator[None]:
+        """What is drawn inside is drawn by compiled code, kept in `folder`; a smaller last batch is not worth its own.
+
+        Raises:
+            EnvironmentFault: the model cannot be compiled here.
+        """
+        self._code = Compiled(family, True, folder)
+        try:
+            with self._code.ready():
+                yield
+        except EnvironmentFault:
+            self.stop.check()  # a signal ended the compiler
+            raise
+        finally:
+            self._code = None
 
     def draw(self, family: Family) -> None:
         """Draws everything with one model.
@@ -70,7 +91,7 @@ class Gallery:
         with self.progress.bar("Draw", total, unit="picture") as bar:
             for shot in unfinished:
                 noise, asked = generators(shot), self._request(base, shot)
-                with self._denoising(base, asked) as tick:
+                with self._denoising(base, shot, asked) as tick:
                     latents = base.draw(asked, noise, tick).latents
                 assert latents is not None
                 held.append(Held(shot, latents.cpu(), noise))
@@ -84,7 +105,7 @@ class Gallery:
         def end(shot: Shot) -> list[Picture]:
             one = by_first[shot.first]
             asked = replace(self._request(refiner, shot), latents=one.latents)
-            with self._denoising(refiner, asked) as tick, self._numbers_watched(shot):
+            with self._denoising(refiner, shot, asked) as tick, self._numbers_watched(shot):
                 return pictures(shot, refiner.draw(asked, one.generators, tick))
 
         self._keep(self._drawn(self.shots, end))
@@ -104,7 +125,7 @@ class Gallery:
 
     def _draw(self, family: Family, shot: Shot) -> list[Picture]:
         asked = self._request(family, shot)
-        with self._denoising(family, asked) as tick, self._numbers_watched(shot):
+        with self._denoising(family, shot, asked) as tick, self._numbers_watched(shot):
             drawn = family.draw(asked, generators(shot), tick)
         labels = [family.facts.classes[label] for label in asked.labels] if asked.labels is not None else None
         return pictures(shot, drawn, labels)
@@ -123,11 +144,16 @@ class Gallery:
                 yield from ready
                 bar.advance(len(ready))
 
+    def _by_code(self, shot: Shot) -> AbstractContextManager[None]:
+        largest = max(len(one.seeds) for one in self.shots)
+        return nullcontext() if self._code is None or len(shot.seeds) == largest else self._code.eagerly()
+
     @contextmanager
-    def _denoising(self, family: Family, asked: Request) -> Iterator[Tick]:
+    def _denoising(self, family: Family, shot: Shot, asked: Request) -> Iterator[Tick]:
         """A bar of denoising steps that a signal can stop, where running out of memory is one sentence."""
         with (
             guarded(self.values, drawing_mends(self.values)),
+            self._by_code(shot),
             self.progress.bar("Denoise", family.calls(asked), unit="step") as bar,
         ):
 

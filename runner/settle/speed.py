@@ -1,4 +1,4 @@
-"""What makes training fast on this machine: memory format, compiling, TF32, in place of `auto`."""
+"""What makes training, and drawing where it is asked for, fast on this machine: in place of `auto`."""
 
 from __future__ import annotations
 

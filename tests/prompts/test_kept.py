@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -75,12 +76,25 @@ def test_other_texts_or_layers_are_read_anew(family, read, other):
     assert not np.array_equal(found, draw(family, kept))
 
 
+class Model:
+    """Reads texts."""
+
+
 def test_the_oldest_are_forgotten():
-    kept = Kept()
+    kept, model = Kept(), Model()
     for i in range(20):
-        kept.get(str(i), lambda i=i: i)
-    assert kept.get("19", lambda: "new") == 19
-    assert kept.get("0", lambda: "new") == "new"
+        kept.get(model, str(i), lambda i=i: i)
+    assert kept.get(model, "19", lambda: "new") == 19
+    assert kept.get(model, "0", lambda: "new") == "new"
+
+
+def test_another_model_reads_anew_and_the_first_one_can_be_freed():
+    kept, first = Kept(), Model()
+    kept.get(first, "a rose", lambda: 1)
+    gone = ref(first)
+    del first
+    assert gone() is None
+    assert kept.get(Model(), "a rose", lambda: 2) == 2
 
 
 def test_grids_on_the_way_through_training_read_anew(family, read, tmp_path):
