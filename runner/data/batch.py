@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import torch
@@ -18,6 +18,7 @@ class Batch:
 
     Attributes:
         pixels: uint8 (B, 3, H, W), with the channels last in memory until `to`; None where `moments` are given.
+        mirrored: bool (B,), which of them `to` is still to mirror from left to right; None for none.
         moments: mean and standard deviation of the pictures' latents, (B, 2, C, h, w); None where pixels are given.
         posterior: standard normal (B, C, h, w) that samples the VAE's moments; None where diffusion happens on pixels.
         eps: the noise, float32 (B, C, h, w), of the shape in which diffusion happens.
@@ -38,6 +39,7 @@ class Batch:
     sizes: Tensor
     first: int
     pixels: Tensor | None = None
+    mirrored: Tensor | None = None
     moments: Tensor | None = None
     posterior: Tensor | None = None
     perturbed: Tensor | None = None
@@ -49,8 +51,12 @@ class Batch:
         return len(self.eps)
 
     def to(self, device: torch.device) -> Self:
-        """The batch on `device`, copied without waiting where that is possible; all lies in the order of its shape."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True).contiguous())
+        """The batch on `device`, copied without waiting where that is possible, with pictures as a model sees them."""
+        there = self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        pixels = there.pixels
+        if pixels is not None and there.mirrored is not None:
+            pixels = torch.where(there.mirrored[:, None, None, None], pixels.flip(3), pixels)
+        return replace(there, pixels=None if pixels is None else pixels.contiguous(), mirrored=None)
 
     def pinned(self) -> Self:
         """The batch in memory from which a GPU copies while it computes: nobody waits for `to`."""

@@ -138,9 +138,9 @@ def collate(samples: Sequence[Sample], first: int) -> list[Batch]:
 
 def _batch(samples: list[Sample], first: int) -> Batch:
     one = samples[0]
-    pixels = moments = None
+    pixels = mirrored = moments = None
     if one.moments is None:
-        pixels = _pictures([s.pixels for s in samples if s.pixels is not None])
+        pixels, mirrored = stacked([s.pixels for s in samples if s.pixels is not None])
     else:
         moments = torch.stack([s.moments for s in samples if s.moments is not None])
     return Batch(
@@ -150,29 +150,31 @@ def _batch(samples: list[Sample], first: int) -> Batch:
         sizes=torch.tensor([s.sizes for s in samples], dtype=torch.int64),
         first=first,
         pixels=pixels,
+        mirrored=mirrored,
         moments=moments,
-        posterior=_stacked([s.posterior for s in samples if s.posterior is not None]),
-        perturbed=_stacked([s.perturbed for s in samples if s.perturbed is not None]),
+        posterior=_noises([s.posterior for s in samples if s.posterior is not None]),
+        perturbed=_noises([s.perturbed for s in samples if s.perturbed is not None]),
         labels=None if one.label is None else torch.tensor([s.label for s in samples]),
         captions=tuple(s.caption for s in samples if s.caption is not None),
         text={name: torch.stack([s.text[name] for s in samples]) for name in one.text},
     )
 
 
-def _pictures(arrays: list[np.ndarray]) -> Tensor:
-    """uint8 (B, 3, H, W), which lies in memory as the pictures do, the channels last: nothing is transposed here.
+def stacked(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
+    """Pictures as `Batch.pixels`, and which of them are to be mirrored there, as `Batch.mirrored`.
 
-    Mirroring is left to torch, which takes a twentieth of numpy's time for it.
+    They lie in memory as they did, the channels last: neither this nor mirroring is worth a CPU's time, which torch
+    and the device do in a twentieth of it.
+
+    Args:
+        arrays: uint8 (H, W, 3); views that mirror what they are of become mirrored pictures.
     """
+    mirrored = [array.strides[1] < 0 for array in arrays]
     lying = np.empty((len(arrays), *arrays[0].shape), np.uint8)
-    mirrored = [i for i, array in enumerate(arrays) if array.strides[1] < 0]
     for i, array in enumerate(arrays):
-        lying[i] = array[:, ::-1] if array.strides[1] < 0 else array
-    pictures = torch.from_numpy(lying)
-    if mirrored:
-        pictures[mirrored] = pictures[mirrored].flip(2)
-    return pictures.permute(0, 3, 1, 2)
+        lying[i] = array[:, ::-1] if mirrored[i] else array
+    return torch.from_numpy(lying).permute(0, 3, 1, 2), torch.tensor(mirrored) if any(mirrored) else None
 
 
-def _stacked(arrays: list[np.ndarray]) -> Tensor | None:
+def _noises(arrays: list[np.ndarray]) -> Tensor | None:
     return torch.from_numpy(np.stack(arrays)) if arrays else None

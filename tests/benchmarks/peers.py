@@ -122,8 +122,8 @@ def lucidrains(folder, pixels, batch_size, precision, results, gate):
     trainer.train()
 
 
-def bare(pixels, batch_size, precision, lay_out, gate):
-    """Forward, backward and optimizer of the same UNet on one fixed batch, and nothing else.
+def bare_step(pixels, batch_size, precision, lay_out):
+    """A function that does forward, backward and optimizer of the same UNet on one fixed batch, and nothing else.
 
     Args:
         lay_out: whether the weights and the batch are in the memory format channels_last.
@@ -139,12 +139,22 @@ def bare(pixels, batch_size, precision, lay_out, gate):
         x, eps = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, eps))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     model.train()
-    gate.ready()
-    while True:
+
+    def step():
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             output = model(x, t, return_dict=False)[0]
             loss = torch.nn.functional.mse_loss(output.float(), eps)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+
+    return step
+
+
+def bare(pixels, batch_size, precision, lay_out, gate):
+    """`bare_step` without end."""
+    step = bare_step(pixels, batch_size, precision, lay_out)
+    gate.ready()
+    while True:
+        step()
         gate.step()

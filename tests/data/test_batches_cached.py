@@ -103,7 +103,7 @@ def test_each_micro_batch_holds_one_size(workers, tmp_path, progress):
     assert all(len(batch) == 2 for update in updates for batch in update)
     for update in updates:
         assert sum(batch.weight.sum().item() for batch in update) == pytest.approx(1)
-    plain = [batch for update in batches(of, pictures, **options).from_step(0) for batch in update]
+    plain = flat(batches(of, pictures, **options))
     for cached, batch in zip([batch for update in updates for batch in update], plain, strict=True):
         assert torch.equal(encode(batch.pixels), cached.moments)
         assert [tuple(size) for size in batch.sizes[:, 4:].tolist()] == [tuple(batch.pixels.shape[2:])] * 2

@@ -48,7 +48,8 @@ def embed(texts):
 
 
 def flat(source, step=0):
-    return [batch for update in source.from_step(step) for batch in update]
+    """Batches as a model sees them."""
+    return [batch.to(torch.device("cpu")) for update in source.from_step(step) for batch in update]
 
 
 def column(source, name, step=0):

@@ -84,9 +84,9 @@ class Samples:
     def steps(self, **options):
         """The micro-batches of each optimizer step, with noise that nothing is added to unless `options` say so."""
         plain = {"noise_offset": 0.0, "label_dropout_rate": None, "workers": 0, "posterior": True}
-        return Batches(
-            **self._given, shape=lambda height, width: (4, height // 8, width // 8), **plain | options
-        ).from_step(0)
+        source = Batches(**self._given, shape=lambda height, width: (4, height // 8, width // 8), **plain | options)
+        for step in source.from_step(0):
+            yield [batch.to(torch.device("cpu")) for batch in step]
 
 
 def _prepared(section):

@@ -28,7 +28,8 @@ def by_hand(training, prediction_type="epsilon"):
     )
     source = batches(training)
     losses, norms = [], []
-    for update in source.from_step(0):
+    for prepared in source.from_step(0):
+        update = [batch.to(torch.device("cpu")) for batch in prepared]
         x0 = torch.cat([batch.pixels for batch in update]).float() / 127.5 - 1
         eps = torch.cat([batch.eps for batch in update])
         t = (torch.cat([batch.u for batch in update]) * 1000).long()
