@@ -88,7 +88,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
     from runner.processes.voice import one_voice
     from runner.processes.world import World, join
 
-    world = World() if beside is None else join(beside, recipe.values["compute"]["device"])
+    world = World() if beside is None else join(beside, recipe.values["compute"])
     with one_voice(world):
         earlier = going_on.find(recipe, arguments, progress)
         settled = _settled(earlier.settle_again(recipe) if earlier else recipe, earlier, arguments, progress)
@@ -124,7 +124,7 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     from runner.signals import Stop
 
     _quiet_libraries()
-    world = join(beside, recipe.values["compute"]["device"])
+    world = join(beside, recipe.values["compute"])
     with Stop("run the same command again", world.largest, quiet=True) as stop, one_voice(world):
         nothing: tuple[dict[str, Any], Path] = ({}, Path())
         values, path = world.tell(nothing)  # of the main process

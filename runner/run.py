@@ -78,7 +78,9 @@ class Run:
         if compute["allow_tf32"]:
             torch.backends.cuda.matmul.allow_tf32 = True
         self.accelerator = Accelerator(
-            mixed_precision=_ACCELERATE.get(precision, precision), cpu=compute["device"] == "cpu"
+            mixed_precision=_ACCELERATE.get(precision, precision),
+            cpu=compute["device"] == "cpu",
+            fsdp_plugin=_sharing() if world.count > 1 and compute["strategy"] == "fsdp" else None,
         )
 
     def __call__(self) -> None:
@@ -232,6 +234,13 @@ class Run:
         """Code for a model that only draws; a training's is made for its steps."""
         on = self.values["compute"]["compile"] and "training" not in self.values
         return self.gallery.compiled(family, self.cache_dir / "compiled") if on else nullcontext()
+
+
+def _sharing() -> Any:
+    """What makes the engine share out weights."""
+    from runner.training.sharded import plugin
+
+    return plugin()
 
 
 def _parameters(family: Family) -> str:

@@ -6,6 +6,7 @@ a process notices at once when another is gone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,12 @@ from runner.errors import EnvironmentFault
 from runner.processes.started import Started
 from runner.shown import shown
 
+_ENGINES = {
+    "ACCELERATE_USE_FSDP": "fsdp",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_DYNAMO_BACKEND": "torch.compile",
+}
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -101,12 +108,17 @@ class World:
             self.count, self.store = 1, None
 
 
-def join(beside: Started, device: str) -> World:
-    """Meets the processes that a launcher has started, on a device as a recipe has it.
+def join(beside: Started, compute: dict[str, Any]) -> World:
+    """Meets the processes that a launcher has started.
+
+    Args:
+        compute: the resolved section.
 
     Raises:
-        EnvironmentFault: they do not find each other, or this device does not work in several processes.
+        EnvironmentFault: they do not find each other, or cannot work as the section and the launcher say.
     """
+    device = compute["device"]
+    _require_own_strategy(compute["strategy"])
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if not on_cpu and not torch.cuda.is_available():
         raise EnvironmentFault(f"compute.device: {device} does not work in {beside.count} processes: write cpu")
@@ -122,3 +134,14 @@ def join(beside: Started, device: str) -> World:
             "by one launcher, with addresses that every machine reaches"
         ) from error
     return World(rank, count, group, store)
+
+
+def _require_own_strategy(strategy: str) -> None:
+    """What accelerate's launcher was told otherwise would win over the recipe without a word."""
+    told = [word for name, word in _ENGINES.items() if os.environ.get(name, "no").lower() not in ("", "no", "false")]
+    told = [word for word in told if word != strategy]
+    if told:
+        raise EnvironmentFault(
+            f"accelerate launch was told to use {' and '.join(told)}, and compute.strategy is {strategy}: start it "
+            "with --multi_gpu alone, or with torchrun"
+        )

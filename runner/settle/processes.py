@@ -62,9 +62,16 @@ def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
 
 def _unsharded(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
     """Why the weights cannot be shared out."""
-    if values["compute"]["device"] == "cpu":
+    compute, place = values["compute"], ("compute", "strategy")
+    if compute["device"] == "cpu":
         message = "fsdp needs GPUs: on a CPU accelerate trains as with ddp without saying so; write ddp"
-        yield recipe.problem(("compute", "strategy"), "fsdp", message)
+        yield recipe.problem(place, "fsdp", message)
+    if "adapter" in values:
+        yield recipe.problem(place, "fsdp", "fsdp shares out what learns, and an adapter is small: write ddp")
+    for key in ("channels_last", "compile"):
+        if compute[key] is True:
+            message = f"{key} does not work on parts of weights, as fsdp has them: write auto or false"
+            yield recipe.problem(("compute", key), "fsdp", message)
     kind = values["training"]["optimizer"]["type"]
     if kind not in _SHARDED:
         message = f"{kind} does not work on parts of weights, as fsdp has them: use {', '.join(_SHARDED)}"

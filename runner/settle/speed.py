@@ -25,7 +25,7 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     compute = values["compute"]
     if "training" not in values:
         return {key: compute[key] is True for key in KEYS}
-    device, narrow = compute["device"], compute["mixed_precision"] != "fp32"
+    device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and compute["strategy"] != "fsdp"
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
         "channels_last": narrow and (device == "cuda" or (device == "cpu" and compiles)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -182,8 +182,8 @@ class Keeper:
         return self.validate is not None and (step % every == 0 or step == self.work.steps)
 
     def _save(self, trainer: Trainer) -> None:
+        checkpoint = trainer.checkpoint()
         if self.world.main:
-            checkpoint = trainer.checkpoint()
             checkpoint.values.update(self.origin.values)
             folder = self.folder.file("checkpoints")
             checkpoints.save(folder, checkpoint, self.training["checkpoints_total_limit"])
@@ -200,20 +200,18 @@ class Keeper:
         self.bar.advance(0, **self._shown)
 
     def _grid(self, trainer: Trainer) -> None:
-        if not self.world.main:
-            return
         with _as_drawn(trainer), self.idle.awake():
-            self.grids.draw(trainer.step)
+            if self.world.main:
+                self.grids.draw(trainer.step)
 
 
 @contextmanager
 def _as_drawn(trainer: Trainer) -> Iterator[None]:
     """The model holds the average and is in evaluation mode inside."""
     learning = [part for part in trainer.family.parts.values() if part.training]
-    averaged: AbstractContextManager[None] = trainer.ema.applied() if trainer.ema is not None else nullcontext()
     for part in learning:
         part.eval()
-    with averaged, trainer.compiled.eagerly():
+    with trainer.together.shown(trainer.ema), trainer.compiled.eagerly():
         yield
     for part in learning:
         part.train()

@@ -19,10 +19,9 @@ from runner.methods.groups import Group
 from runner.models.fast import Compiled
 from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
-from runner.training.ema import EMA
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
-from runner.training.together import Objective, Together
+from runner.training.together import Objective, together
 
 _KINDS = {"parameters": "weights", "ema": "average of the weights", "optimizer": "optimizer's state"}
 DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
@@ -76,22 +75,23 @@ class Trainer:
         self.accelerator = accelerator
         self.batches = batches
         self.step = 0
-        self.ema = EMA(self.parameters, training["ema"]) if "ema" in training else None
         raw = optimizer(training["optimizer"], groups)
         self.lr_scheduler = lr_scheduler(training, raw, batches.work.steps)
-        self.optimizer = accelerator.prepare_optimizer(raw, device_placement=False)
-        self.together = Together(family, accelerator)
+        self.together = together(family, accelerator)
+        self.optimizer, self.parameters = self.together.prepare(raw, self.parameters)
+        self.ema = self.together.average(self.parameters, training["ema"]) if "ema" in training else None
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state after the last optimizer step.
+        """The whole state after the last optimizer step. All processes ask for it.
 
         Raises:
             Diverged: a number of it is NaN or infinite.
         """
         tensors, rest = optimizer_state(self.optimizer.optimizer)
-        files = {"parameters": {k: p.detach() for k, p in self.parameters.items()}, "optimizer": tensors}
+        learned, whole = {name: p.detach() for name, p in self.parameters.items()}, self.together.whole
+        files = {"parameters": whole(learned), "optimizer": whole(tensors)}
         if self.ema is not None:
-            files["ema"] = self.ema.average
+            files["ema"] = self.together.whole_average(self.ema)
         self._require_finite(files)
         scaler, work = self.accelerator.scaler, self.batches.work
         values = {
@@ -106,10 +106,13 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to a saved state."""
-        load_parameters(self.parameters, checkpoint.tensors["parameters"])
-        load_optimizer_state(self.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.values["optimizer"])
+        saved, parts = checkpoint.tensors, self.together.parts
+        load_parameters(self.parameters, parts(saved["parameters"], self.parameters))
+        order = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state = parts(saved["optimizer"], {key: order[int(key.split(".")[0])] for key in saved["optimizer"]})
+        load_optimizer_state(self.optimizer.optimizer, state, checkpoint.values["optimizer"])
         if self.ema is not None:
-            self.ema.load(checkpoint.tensors["ema"])
+            self.ema.load(self.together.parts_of_average(saved["ema"], self.parameters))
         self.lr_scheduler.load_state_dict(
             {**checkpoint.values["lr_scheduler"], "lr_lambdas": [None] * len(self.lr_scheduler.base_lrs)}
         )
@@ -155,7 +158,7 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
             continue
         images += sum(map(len, micro_batches))
         rate = float(trainer.lr_scheduler.get_last_lr()[0])
-        norm = _clip(accelerator, parameters, training["max_grad_norm"])
+        norm = trainer.together.norm(_clip(accelerator, parameters, training["max_grad_norm"]))
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
         trainer.lr_scheduler.step()

@@ -85,9 +85,7 @@ def _key(family: Trainable, values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _drawn(
-    family: Trainable, values: dict[str, Any], numbers: list[int], kept: Kept, stop: Stop
-) -> list[Image.Image]:
+def _drawn(family: Trainable, values: dict[str, Any], numbers: list[int], kept: Kept, stop: Stop) -> list[Image.Image]:
     prior, side = values["data"]["prior"], values["data"]["resolution"]
     options = {key: prior[key] for key in ("num_inference_steps", "guidance_scale")}
     section = {**options, "height": side, "width": side, "negative_prompt": "", "prompt_syntax": "plain"}

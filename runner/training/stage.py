@@ -110,8 +110,7 @@ def run_training(
             keeper.bar = bar
             with _stopping(around.stop), compiled.ready():
                 train(trainer, objective, keeper, values["seed"])
-    if trainer.ema is not None:
-        trainer.ema.take()
+    trainer.together.take(trainer.ema)
     idle.wake()
     for part in family.parts.values():
         part.requires_grad_(False)

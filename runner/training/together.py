@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from runner.data.batches import Batch
 from runner.models.trainable import Trainable
+from runner.training.ema import EMA
+from runner.training.state import Tensors
 
 Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
 
@@ -21,19 +24,21 @@ class Learner(nn.Module):
 
     def __init__(self, family: Trainable) -> None:
         super().__init__()
-        learning = {
-            name: part for name, part in family.parts.items() if any(p.requires_grad for p in part.parameters())
-        }
-        self.parts = nn.ModuleDict(learning)
+        learning = [name for name, part in family.parts.items() if any(p.requires_grad for p in part.parameters())]
+        self.parts = nn.ModuleDict({name: family.parts[name] for name in learning})
         self.family = family
 
     def forward(self, objective: Objective, batch: Batch, training: dict[str, Any]) -> Tensor:
         """One loss per sample, shape (B,)."""
         return objective(self.family, batch, training)
 
+    def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """'<part>.<parameter>' and the parameter, of all that learn."""
+        return ((name, p) for name, p in self.parts.named_parameters() if p.requires_grad)
+
 
 class Together:
-    """A family's learning parts in one process, where nothing is wrapped, or in several.
+    """A family's learning parts in one process, where nothing is wrapped, or whole in each of several (DDP).
 
     Args:
         family: what learns of it requires gradients.
@@ -44,13 +49,23 @@ class Together:
         self._accelerator = accelerator
         self._shared = accelerator.num_processes > 1
         self._learner: Any = Learner(family)
+
+    def prepare(
+        self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
+    ) -> tuple[Any, dict[str, nn.Parameter]]:
+        """The engine's optimizer, and the parameters that learn from now on, by the names of those that are given."""
         if self._shared:
             # A text encoder may have layers that nothing is read from, and so gradients that never come.
-            texts = any(name in family.TEXT_PARTS for name in self._learner.parts)
-            accelerator.ddp_handler = DistributedDataParallelKwargs(
+            texts = any(name in self._learner.family.TEXT_PARTS for name in self._learner.parts)
+            self._accelerator.ddp_handler = DistributedDataParallelKwargs(
                 broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=texts
             )
-            self._learner = accelerator.prepare_model(self._learner, device_placement=False)
+            self._learner = self._accelerator.prepare_model(self._learner, device_placement=False)
+        return self._accelerator.prepare_optimizer(optimizer, device_placement=False), dict(parameters)
+
+    def average(self, parameters: Mapping[str, nn.Parameter], settings: dict[str, Any]) -> EMA:
+        """The average of what learns."""
+        return EMA(parameters, settings)
 
     def losses(self, objective: Objective, batch: Batch, training: dict[str, Any]) -> Tensor:
         """The losses of a batch, shape (B,)."""
@@ -59,3 +74,41 @@ class Together:
     def syncing(self, last: bool) -> AbstractContextManager[None]:
         """Gradients are shared after the `last` micro-batch of a step, and kept here after the others."""
         return nullcontext() if last or not self._shared else self._accelerator.no_sync(self._learner)
+
+    def norm(self, norm: Tensor | None) -> Tensor | None:
+        """A norm of gradients as a plain tensor."""
+        return norm
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> Tensors:
+        """Weights, or what the optimizer keeps of each, as a checkpoint holds them. All processes ask."""
+        return dict(tensors)
+
+    def whole_average(self, ema: EMA) -> Tensors:
+        """The same of the average."""
+        return self.whole(ema.average)
+
+    def parts(self, saved: Tensors, parameters: Mapping[str, Tensor]) -> Tensors:  # noqa: ARG002 - see `Sharded`
+        """The inverse of `whole`, for these parameters: what this process holds of saved tensors."""
+        return saved
+
+    def parts_of_average(self, saved: Tensors, parameters: Mapping[str, Tensor]) -> Tensors:  # noqa: ARG002
+        """The inverse of `whole_average`."""
+        return saved
+
+    def shown(self, ema: EMA | None) -> AbstractContextManager[None]:
+        """The family holds the average, or else what was learned, inside. All processes ask."""
+        return ema.applied() if ema is not None else nullcontext()
+
+    def take(self, ema: EMA | None) -> None:
+        """The family holds that for good."""
+        if ema is not None:
+            ema.take()
+
+
+def together(family: Trainable, accelerator: Accelerator) -> Together:
+    """The learning parts of a family as the engine's strategy has them."""
+    if not accelerator.is_fsdp2:
+        return Together(family, accelerator)
+    from runner.training.sharded import Sharded
+
+    return Sharded(family, accelerator)
