@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn, TextIO, cast
 
 from runner import __version__
 from runner.errors import Elsewhere, RecipeError
 from runner.language.problems import Format, RecipeProblems, render
 from runner.secrets import redact
 from runner.shown import shown
+from runner.view import Output, let_go
 
 EXIT_CODES = """exit codes:
   0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
@@ -36,9 +36,16 @@ The run's folder is outputs/<name>/<NNN>/. The same command goes on with a run t
 recipe run outputs/<name>/<NNN>; a changed recipe is a new run, unless --allow-changes goes on with the old one."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse's own, which repeats the words that are wrong: without secrets."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(redact(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recipe",
         description="Run diffusion image models from a short YAML file: train, sample, share, repeat.",
         epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
@@ -149,8 +156,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             from runner import verbs
 
+            sys.stdout = cast(TextIO, Output(stdout)) if stdout is not None else None  # closed by who started this
             code: int = getattr(verbs, arguments.verb)(arguments)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return code
         finally:
             sys.stdout = stdout  # a display of JSON events keeps it from other writers
@@ -162,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecipeError as error:
         return _failed(arguments, str(error), error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it closes
+        let_go(stdout)
         return 141
     except KeyboardInterrupt:
         return _failed(arguments, "interrupted", 130)

@@ -100,6 +100,7 @@ def find(recipe: Recipe, arguments: Namespace, progress: Progress) -> Earlier | 
 
     Raises:
         CheckpointError: by --allow-changes, where the newest run cannot go on as the recipe is now.
+        EnvironmentFault: another process works in the run that the command names.
         Refused: the name of the recipe is no folder's.
     """
     if arguments.fresh or arguments.smoke:
@@ -130,6 +131,9 @@ def _candidates(recipe: Recipe, arguments: Namespace) -> Iterator[RunFolder]:
     named = Path(arguments.recipe)
     given = RunFolder.open(named) if (named / "run.json").is_file() else None
     if given is not None:
+        if given.state == "running" and not arguments.dry_run:
+            with given.lock():  # which says who works in it
+                pass
         yield given
     for run in folders.find(Path(arguments.output_dir), recipe.values["name"]):
         if given is None or run.path.resolve() != given.path.resolve():
@@ -139,8 +143,12 @@ def _candidates(recipe: Recipe, arguments: Namespace) -> Iterator[RunFolder]:
 def _tell(runs: list[tuple[RunFolder, Earlier | None]], progress: Progress) -> None:
     """The newest run that did not finish, unless a newer one did."""
     for run, earlier in runs:
-        if run.record.damaged:
-            progress.warn(f"{shown(run.path / 'run.json')} is damaged, so that run cannot go on: this is a new run")
+        if run.record.lost:
+            lost = shown(run.path / "run.json")
+            progress.warn(f"{lost} is missing or damaged, so that run cannot go on: this is a new run")
+            return
+        if run.state == "running":
+            progress.say(f"{shown(run.path)} is still running: this is a new run")
             return
         if run.state == "done":
             return

@@ -167,7 +167,7 @@ def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, prog
     from runner.settle.secrets import require_no_secrets
 
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
-    require_no_secrets(settled.values)
+    require_no_secrets(settled.values, Path(arguments.output_dir))
     if "data" in settled.values:
         require_apart(recipe, settled.values["data"], Path(arguments.output_dir) / recipe.values["name"])
     planned = plan(settled)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import shipped_files
-from runner.errors import DataError, UsageError
+from runner.errors import DataError, EnvironmentFault, UsageError
+from runner.secrets import hidden, redact
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def show(arguments: Namespace) -> int:
     if arguments.format == "json":
         _print_json(recipe.values)
     else:
-        print(to_yaml(recipe.values, header=True), end="")
+        print(to_yaml(hidden(recipe.values), header=True), end="")
     return 0
 
 
@@ -95,7 +96,7 @@ def cp(arguments: Namespace) -> int:
     try:
         replace_file(target, _for_editors(source.read_text("utf-8")).encode())
     except OSError as error:
-        raise UsageError(f"{shown(target)} cannot be written ({error.strerror}): name another file") from None
+        raise EnvironmentFault(f"{shown(target)} cannot be written ({error.strerror}): name another file") from None
     print(f"{shown(target)}: try it with  recipe run {shown(target)} --smoke")
     return 0
 
@@ -120,7 +121,7 @@ def diff(arguments: Namespace) -> int:
     elif not found:
         print("identical")
     else:
-        print(differ.render(found))
+        print(redact(differ.render(found)))
     return 0
 
 
@@ -183,4 +184,4 @@ def _cache(arguments: Namespace) -> Path:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(hidden(value), indent=2, ensure_ascii=False))

@@ -1,9 +1,10 @@
-"""A text stream that a run may write to without ever failing."""
+"""Text streams: one that a run may write to without ever failing, and standard output, which says why it fails."""
 
 import os
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
+from runner.errors import EnvironmentFault
 from runner.secrets import redact
 
 
@@ -42,9 +43,42 @@ class View:
         return self._stream.fileno()
 
     def _die(self) -> None:
-        """Send what Python still holds for the stream to nowhere, or its last flush fails at exit."""
         stream, self._stream = self._stream, None
-        with suppress(OSError, ValueError, AttributeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
-            os.close(nowhere)
+        let_go(stream)
+
+
+class Output:
+    """Standard output of a verb that prints.
+
+    Raises:
+        EnvironmentFault: from `write` and `flush`, where it takes no more; a closed pipe stays a BrokenPipeError.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self._tried(self._stream.write, text))
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _tried(self, act: Any, *arguments: str) -> Any:
+        try:
+            return act(*arguments)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            let_go(self._stream)
+            raise EnvironmentFault(f"the output cannot be written ({error.strerror}): send it elsewhere") from None
+
+
+def let_go(stream: TextIO | None) -> None:
+    """Sends what Python still holds for a stream to nowhere, or its last flush fails at exit."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)

@@ -154,6 +154,7 @@ def test_pictures_that_changed_are_named(here, capsys):
     assert f"{differ}: put them back" in err and "--allow-changes" in err
     assert recipe("--allow-changes") == 0
     assert f"{differ}: going on with the data as they are" in capsys.readouterr().err
+    assert record(here)["sessions"][-1]["changes"]["data"] == differ
     assert runs(here) == ["001"]
     assert [step for step, _ in logged(here)] == [1, 2, 3, 4, 5, 6]
 

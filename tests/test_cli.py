@@ -144,6 +144,17 @@ def test_a_closed_pipe_is_141():
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_takes_nothing_is_5_and_a_closed_one_is_not_missed():
+    for where, code, said in (
+        ("/dev/full", 5, "recipe: the output cannot be written (No space left on device): send it elsewhere\n"),
+        ("&-", 0, ""),
+    ):
+        command = f"{sys.executable} -m runner ls > {where}" if where != "&-" else f"{sys.executable} -m runner ls >&-"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_the_command_imports_nothing_heavy_for_help():
     code = "import sys; from runner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'diffusers', 'numpy', 'rich', 'PIL'} & sys.modules.keys()))"

@@ -1,12 +1,16 @@
 """Runs that go on although parts of what they left are lost, damaged or were edited: each is said."""
 
 import json
+import os
 import shutil
 
 import pytest
 
+from runner.outputs.folder import RunFolder
 from runner.training import checkpoints
 from tests.tiny import lay, logged, recipe, runs, stopped_at
+
+RECORDS = ['{"state": "xyz"}', '{"state": [1]}', '{"state": "failed", "exit_code": [], "sessions": []}']
 
 
 @pytest.fixture
@@ -18,13 +22,59 @@ def run(here):
 
 
 @pytest.mark.parametrize("named", [(), ("outputs/tiny/001",)])
-@pytest.mark.parametrize("text", ["", "{", "[]"])
+@pytest.mark.parametrize("text", ["", "{", "[]", *RECORDS])
 def test_a_damaged_record_is_said_before_a_new_run_begins(here, run, named, text, capsys):
     (run / "run.json").write_text(text)
     capsys.readouterr()
     assert recipe(*named, "training.max_train_steps=1") == 0
-    assert "tiny/001/run.json is damaged, so that run cannot go on: this is a new run" in capsys.readouterr().err
+    assert (
+        "tiny/001/run.json is missing or damaged, so that run cannot go on: this is a new run"
+        in capsys.readouterr().err
+    )
     assert runs(here) == ["001", "002"]
+
+
+@pytest.mark.parametrize("sessions", ["5", "[5]", "{}", "[{}]"])
+def test_an_edited_record_is_damaged(run, sessions, capsys):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "sessions": json.loads(sessions)}))
+    assert recipe() == 0
+    assert "run.json is missing or damaged" in capsys.readouterr().err
+
+
+def test_a_missing_record_beside_checkpoints_is_said(here, run, capsys):
+    (run / "run.json").unlink()
+    assert recipe() == 0
+    assert "run.json is missing or damaged" in capsys.readouterr().err
+    assert runs(here) == ["001", "002"]
+
+
+def test_a_run_that_is_at_work_is_not_begun_twice_by_its_name(here, run, capsys):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "state": "running"}))
+    with RunFolder(run).lock():
+        capsys.readouterr()
+        assert recipe("outputs/tiny/001") == 5
+        assert f"is in use by process {os.getpid()}" in capsys.readouterr().err
+        assert recipe("training.max_train_steps=1") == 0
+        assert "tiny/001 is still running: this is a new run" in capsys.readouterr().err
+    assert runs(here) == ["001", "002"]
+
+
+@pytest.mark.parametrize("limit", ["1", "2", "null"])
+def test_a_stop_after_a_damaged_checkpoint_keeps_what_it_saves(here, limit, capsys):
+    lay(here)
+    every = ("training.checkpointing_steps=2", f"training.checkpoints_total_limit={limit}")
+    stopped_at(4, "training.checkpointing_steps=2", "training.checkpoints_total_limit=2")
+    folder = here / "outputs" / "tiny" / "001" / "checkpoints"
+    with (folder / "step-000004" / "state.json").open("a") as file:
+        file.write("x")
+    stopped_at(1, *every, "--allow-changes")
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {"step-000003"} | ({"step-000002"} if limit != "1" else set())
+    capsys.readouterr()
+    assert recipe(*every) == 0
+    assert "going on from step 3 of 6" in capsys.readouterr().err
 
 
 def test_lost_checkpoints_are_said_before_the_steps_are_made_again(here, run, capsys):

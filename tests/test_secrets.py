@@ -25,6 +25,11 @@ def planted(monkeypatch):
     monkeypatch.setenv("A_SECRET", "k3y.with(marks)+more")
     monkeypatch.setenv("POSTGRES_PASSWORD", "postgres")
     monkeypatch.setenv("SHORT_TOKEN", "abc12")
+    monkeypatch.setenv("SORT_KEY", "learning_rate")
+    monkeypatch.setenv("SHARD_KEY", "20240131")
+    monkeypatch.setenv("DB_PASSWORD", 'pa"ss\\wo9rd')
+    monkeypatch.setenv("WIKI_PASSWORD", "it's: a #secret")
+    monkeypatch.setenv("SSH_KEY", "first line of it\nsecond line of it\n")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,10 @@ def planted(monkeypatch):
         ("k3y.with(marks)", "***"),
         ("a k3y.with(marks)+more b", "a *** b"),
         ("/home/postgres/abc12", "/home/postgres/abc12"),
+        ("learning_rate: 20240131", "learning_rate: 20240131"),
+        ('{"a": "pa\\"ss\\\\wo9rd"}', '{"a": "***"}'),
+        ("a: 'it''s: a #secret'", "a: '***'"),
+        ("key: second line of it", "key: ***"),
         ("http://ann:pass@proxy:80/x and a@b://c", "http://***@proxy:80/x and a@b://c"),
     ],
 )
@@ -78,12 +87,13 @@ def test_a_stream_hides_them():
 def test_nothing_that_a_run_keeps_holds_them(tmp_path):
     folder = RunFolder.create(tmp_path, "x")
     folder.write_text("settled.yaml", f"# {TOKEN}\n")
-    folder.write_json("run.json", {"message": TOKEN, TOKEN: ["k3y.with(marks)"]})
+    folder.write_json("run.json", {"message": TOKEN, TOKEN: ["k3y.with(marks)", 'pa"ss\\wo9rd', 5]})
     folder.append_log({"text": TOKEN})
     folder.save_image("a.png", Image.new("RGB", (2, 2)), {"recipe": TOKEN, "parameters": f"ü {TOKEN}"})
     kept = [path.read_bytes() for path in folder.path.rglob("*") if path.is_file()]
     assert len(kept) == 4
-    assert not any(TOKEN.encode() in data or b"k3y.with" in data for data in kept)
+    assert not any(TOKEN.encode() in data or b"k3y.with" in data or b"wo9rd" in data for data in kept)
+    assert json.loads((folder.path / "run.json").read_text()) == {"message": "hf_***", "hf_***": ["***", "***", 5]}
     assert png.read(folder.path / "a.png")["parameters"] == "ü hf_***"
 
 

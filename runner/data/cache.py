@@ -23,7 +23,8 @@ from runner.data.source import Entry, Item, Origin, Source
 from runner.data.store import Store, Writer
 from runner.data.transforms import Pixels, fit, require_thick
 from runner.data.workers import in_order
-from runner.errors import DataError, EnvironmentFault, RecipeError
+from runner.errors import DataError, EnvironmentFault, RecipeError, Refused
+from runner.secrets import redact
 from runner.shown import shown
 from runner.tally import gibibytes
 
@@ -123,12 +124,16 @@ def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, prog
     Raises:
         DataError: no picture can be used; or some are broken and `on_error` is 'stop'.
         EnvironmentFault: the cache cannot be written, or the machine fails while reading.
+        Refused: the name of a class holds a token, or a secret of the environment.
     """
     choices = {**_AS_DRAWN, **section}
     key = _key(source, choices)
     root = cache_dir / "pictures"
     store = draft.opened(Store.open, root / key, progress) or _build(source, choices, root, key, progress)
     pictures = Pictures(store, key, source.origins)
+    for name in pictures.classes:
+        if redact(name) != name:
+            raise Refused(f"the class {shown(name)!r} of the data holds a secret: call it otherwise")
     if pictures.skipped:
         message = broken(pictures.skipped, pictures.found)
         if choices["on_error"] == "stop":

@@ -6,7 +6,9 @@ Nothing is imported and nothing is asked: this stands before every run and takes
 import importlib.metadata
 import operator
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from runner.errors import EnvironmentFault
 from runner.shown import shown
@@ -22,6 +24,7 @@ _HOLDS = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 MEND_TORCHVISION = "run  pip uninstall torchvision  (recipe does not need it), or install the one for your torch"
 
 
@@ -65,9 +68,13 @@ def installed(name: str) -> str | None:
 
 
 def needs(package: str = "recipe") -> list[Need]:
-    """What `package` requires; nothing where it is not installed itself."""
+    """What `package` requires; nothing of another one that is not installed.
+
+    Of `recipe` in a checkout that is what its pyproject.toml says now, installed or not.
+    """
+    lines = _of_the_checkout() if package == "recipe" else None
     try:
-        lines = importlib.metadata.requires(package) or []
+        lines = importlib.metadata.requires(package) or [] if lines is None else lines
     except importlib.metadata.PackageNotFoundError:
         return []
     return [need for need in map(_need, lines) if need is not None]
@@ -99,6 +106,16 @@ def floors() -> None:
         raise EnvironmentFault(f"{', '.join(faults)}: run  pip install --upgrade {' '.join(wanted)}")
     if sentence := misfit():
         raise EnvironmentFault(f"{sentence}, so diffusers cannot be imported: {MEND_TORCHVISION}")
+
+
+def _of_the_checkout() -> list[str] | None:
+    """The lines of the pyproject.toml beside the package; None where it was installed without."""
+    try:
+        project = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]
+        extras = project["optional-dependencies"].items()
+        return [*project["dependencies"], *(f"{line}; extra == '{name}'" for name, lines in extras for line in lines)]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _need(line: str) -> Need | None:

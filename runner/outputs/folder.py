@@ -14,7 +14,7 @@ from runner.outputs import lock, log
 from runner.outputs.files import faults, sync_folder, write_bytes
 from runner.outputs.leftovers import set_aside, sweep
 from runner.outputs.record import Record
-from runner.secrets import redact
+from runner.secrets import hidden, redact
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -154,8 +154,9 @@ class RunFolder:
         return self.write_bytes(name, redact(text).encode("utf-8", "backslashreplace"))
 
     def write_json(self, name: str, value: object) -> Path:
-        """Write a whole JSON file or none."""
-        return self.write_text(name, json.dumps(log.plain(value), indent=2, ensure_ascii=False) + "\n")
+        """Write a whole JSON file or none, without secrets in its texts."""
+        text = json.dumps(hidden(log.plain(value)), indent=2, ensure_ascii=False) + "\n"
+        return self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
 
     def save_image(self, name: str, image: "Image", text_chunks: Mapping[str, str]) -> Path:
         """Write a PNG that carries `text_chunks` (`recipe`, `seed`, …)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.outputs.files import faults, write_bytes
-from runner.secrets import redact
+from runner.secrets import hidden
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def plain(value: object) -> object:
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
-    return redact(json.dumps(plain(entry), ensure_ascii=False)).encode() + b"\n"
+    return json.dumps(hidden(plain(entry)), ensure_ascii=False).encode() + b"\n"
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

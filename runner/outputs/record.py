@@ -18,6 +18,7 @@ from runner.language.diff import differences
 
 _BRANCH = re.compile(r"refs/[^\0]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_STATES = ("running", "done", "interrupted", "failed")
 _PACKAGES = (
     "recipe",
     "torch",
@@ -44,12 +45,13 @@ class Record:
             found = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if _is_record(found) else {}
 
     @property
-    def damaged(self) -> bool:
-        """Whether it is there and tells nothing."""
-        return self._path.is_file() and not self.read()
+    def lost(self) -> bool:
+        """Whether it tells nothing of a run that has left something: it is damaged, or missing beside checkpoints."""
+        left = self._path.is_file() or (self._path.parent / "checkpoints").is_dir()
+        return left and not self.read()
 
     @property
     def state(self) -> str:
@@ -82,6 +84,13 @@ class Record:
         sessions = [*before.get("sessions", []), session]
         self._write({"state": "running", "exit_code": None, "sessions": sessions, "asked": asked, "settled": settled})
 
+    def note_change(self, key: str, what: str) -> None:
+        """Something else that is not as it was when the run began, among this session's `changes`."""
+        record = self.read()
+        for session in record.get("sessions", [])[-1:]:
+            session.setdefault("changes", {})[key] = what
+        self._write(record)
+
     def end(self, exit_code: int, message: str) -> None:
         """The run is over: `done` (0), `interrupted` (128 and up, by a signal) or `failed`; `message` says why."""
         state = "done" if exit_code == 0 else "interrupted" if exit_code >= 128 else "failed"
@@ -106,6 +115,16 @@ class Record:
 
     def _write(self, record: dict[str, Any]) -> None:
         self._write_json(self._path.name, record)
+
+
+def _is_record(found: Any) -> bool:
+    """Whether it has the form in which records are written; people edit them."""
+    if not isinstance(found, dict) or found.get("state") not in _STATES:
+        return False
+    sessions, code = found.get("sessions"), found.get("exit_code")
+    if not isinstance(sessions, list) or not (code is None or isinstance(code, int)):
+        return False
+    return all(isinstance(session, dict) and isinstance(session.get("timings"), dict) for session in sessions)
 
 
 def versions() -> dict[str, str]:

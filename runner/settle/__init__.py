@@ -17,6 +17,7 @@ from runner.language.recipe import Recipe
 from runner.language.write import to_yaml
 from runner.models import family_class
 from runner.models.family import Facts
+from runner.secrets import redact
 from runner.settle import machine, processes, speed
 from runner.settle.given import Given
 from runner.settle.learning import settle_learning
@@ -85,6 +86,7 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
         DataError, ModelError, EnvironmentFault, Refused: as their sources say.
     """
     values = copy.deepcopy(recipe.values)
+    values["description"] = redact(values["description"])  # it decides nothing, and stands in all that a run keeps
     given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle)
     values["compute"] |= machine.settle(values)
     values["compute"] |= processes.settle(values)

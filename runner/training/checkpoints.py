@@ -66,7 +66,7 @@ def save(folder: Path, checkpoint: Checkpoint, limit: int | None) -> Path:
             f"the checkpoint of step {checkpoint.step} could not be written to {shown(folder)} ({shown(error)}): "
             "make room or mend the folder, then run the same command again to go on"
         ) from None
-    prune(folder, limit)
+    prune(folder, checkpoint.step, limit)
     return final
 
 
@@ -75,11 +75,13 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:06d}"
 
 
-def prune(folder: Path, limit: int | None) -> None:
-    """Removes all checkpoints but the newest `limit`, of which the newest is known to be whole."""
-    if limit is not None:
-        for path in _by_step(folder)[:-limit]:
-            shutil.rmtree(path, ignore_errors=True)
+def prune(folder: Path, step: int, limit: int | None) -> None:
+    """Removes all checkpoints but the newest `limit` up to that of `step`, which is whole: later ones are damaged."""
+    paths = _by_step(folder)
+    late = [path for path in paths if _step(path) > step]
+    early = [path for path in paths if _step(path) <= step]
+    for path in late + (early[:-limit] if limit is not None else []):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -82,7 +82,7 @@ class Keeper:
             return
         self._take_up(checkpoint, trainer)
         if not damaged and self.world.main:  # a kill may have come between a checkpoint and the removal of older ones
-            checkpoints.prune(folder, self.training["checkpoints_total_limit"])
+            checkpoints.prune(folder, checkpoint.step, self.training["checkpoints_total_limit"])
         if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
             self._grid(trainer)
 
@@ -103,7 +103,7 @@ class Keeper:
 
     def _take_up(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
         try:
-            self.origin.require_same_data(checkpoint.values, self.progress)
+            data = self.origin.require_same_data(checkpoint.values)
             differs = self.origin.differing(checkpoint.values)
             trainer.restore(checkpoint)
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:  # whatever was edited
@@ -111,6 +111,10 @@ class Keeper:
                 f"the checkpoint of step {checkpoint.step} does not fit this recipe ({shown(error)}): "
                 "start anew with --fresh"
             ) from error
+        if data:
+            self.progress.warn(f"{data}: going on with the data as they are")
+            if self.world.main:
+                self.folder.record.note_change("data", data)
         self.saved = trainer.step
         self._trim_log(trainer.step)
         if differs:

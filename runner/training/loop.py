@@ -237,7 +237,7 @@ def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], accelerato
 def _diverged(what: str, value: str, step: int, rate: float) -> Diverged:
     return Diverged(
         f"the {what} became {value} at step {step}: lower training.learning_rate (it was {rate:g}) "
-        "or use compute.mixed_precision: fp32; the checkpoints written before are whole"
+        "or use compute.mixed_precision: fp32; checkpoints written before are whole"
     )
 
 

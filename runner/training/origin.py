@@ -14,7 +14,6 @@ from runner.data.changed import changed
 from runner.errors import DataError
 from runner.language.diff import differences
 from runner.outputs.record import hardware, versions
-from runner.progress import Progress
 
 _PACKAGES = ("recipe", "torch", "diffusers", "transformers", "accelerate", "peft")
 
@@ -61,21 +60,21 @@ class Origin:
         """What a checkpoint keeps of it."""
         return {"data": list(self.data), "made_with": self.made_with}
 
-    def require_same_data(self, values: dict[str, Any], progress: Progress) -> None:
-        """Compares the data with those of a checkpoint's `values`.
+    def require_same_data(self, values: dict[str, Any]) -> str:
+        """Compares the data with those of a checkpoint's `values`: a sentence where they differ and may, else ''.
 
         Raises:
             DataError: they differ, and the run may not go on with others.
         """
         differs = changed(values["data"], list(self.data), self.cache_dir) if values["data"] != self.data else ""
         if differs == "":
-            return
+            return ""
         what = "the data differ from what the run began with" + (f": {differs}" if differs else "")
         if not self.allow_changes:
             raise DataError(
                 f"{what}: put them back, start anew with --fresh, or go on with the data as they are by --allow-changes"
             )
-        progress.warn(f"{what}: going on with the data as they are")
+        return what
 
     def differing(self, values: dict[str, Any]) -> str:
         """How the machine differs from that of a checkpoint's `values`, as 'torch 2.12 → 2.13, threads 2 → 4'."""

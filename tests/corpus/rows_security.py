@@ -197,6 +197,29 @@ def _(folder):
     return outcome
 
 
+@case("SEC10", "a secret in a description, shown and repeated", exits=0)
+def _(folder):
+    with mock.patch.dict(os.environ, {"MY_PASSWORD": PASSWORD}):
+        first = run({**toy(), "description": PASSWORD})
+        shows = [recipe("show", "recipe.yaml", *format).text for format in ((), ("--format", "json"))]
+        outcome = recipe("run", "outputs/toy/001")
+    assert first.code == 0, first.text
+    assert all(PASSWORD not in text and "***" in text for text in (*shows, recipe("show", "outputs/toy/001").text))
+    return outcome
+
+
+@case(
+    "SEC10", "a token for the name of a class", exits=6, says=r"the class 'hf_\*\*\*' of the data holds a secret: call"
+)
+def _(folder):
+    for name in ("rose", TOKEN):
+        (folder / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(folder / "pictures" / name / "1.png")
+    outcome = run({**toy(), "data": FOLDER})
+    assert TOKEN not in outcome.text
+    return outcome
+
+
 @case("SEC10", "a token in a prompt", exits=6, says=r"holds a token.*\[secret\]")
 def _(folder):
     outcome = validate(drawing(sampling={"prompts": [f"a flower by {TOKEN}"], **SMALL}))

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
-from runner.doctor import floors
+from runner.doctor import floors, versions
 from runner.doctor.versions import Need, installed, misfit, needs, release
 from runner.errors import EnvironmentFault
 
 
 @pytest.fixture
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Makes a package look installed, in front of the real ones."""
+    """Makes a package look installed, in front of the real ones; `recipe` as from a wheel."""
+    monkeypatch.setattr(versions, "_PROJECT", tmp_path / "pyproject.toml")
     monkeypatch.syspath_prepend(tmp_path)
 
     def package(name: str, version: str, *requires: str) -> None:
@@ -41,6 +42,16 @@ def test_the_floors_are_pyprojects() -> None:
     assert (">=", "2.10") in wanted["torch"].bounds
     assert wanted["bitsandbytes"].optional
     assert needs("no-such-package") == []
+
+
+def test_a_checkout_has_its_floors_without_being_installed(monkeypatch) -> None:
+    installed = needs()
+
+    def nothing(package: str) -> list[str]:
+        raise versions.importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(versions.importlib.metadata, "requires", nothing)
+    assert needs() == installed != []
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def stopped(here):
 
 def test_damage_is_named_and_the_older_one_taken(stopped):
     folder = stopped / "checkpoints"
+    assert {path.name for path in (folder / "step-000002").iterdir()} == set(FILES)
     for name in FILES:
         file = folder / "step-000002" / name
         for what, data in damages(file.read_bytes()):

@@ -267,8 +267,8 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path, anew: bool)
 
 def test_paths_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "rose")
-    run.write_json("run.json", {"asked": {"id": "/pictures/\udcff"}})
-    assert run.record.read() == {"asked": {"id": "/pictures/\udcff"}}
+    run.record.begin({"id": "/pictures/\udcff"}, {})
+    assert run.record.read()["asked"] == {"id": "/pictures/\udcff"}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ TESTS = {
     "It cannot weaken a guard: that takes an option on your command line.": ["SEC17 keys that weaken a guard"],
     "It cannot show your secrets: the hub's tokens are printed and written as `hf_***`, and values of environment "
     "variables whose names end in `TOKEN`, `KEY`, `SECRET`, `PASSWORD`, `PASSWD`, `PASSPHRASE`, `CREDENTIALS`, `_PASS` "
-    "or `_PWD` as `***`, but for plain words and values under 8 characters.": [
+    "or `_PWD` as `***`, but for plain words, whole numbers and values under 8 characters.": [
         "SEC10 secrets of the environment and of a recipe",
         "tests/test_secrets.py::test_names_that_tell_of_secrets",
         "tests/test_secrets.py::test_secrets_are_hidden",

@@ -20,7 +20,7 @@ SETTINGS = (".env", "setup.cfg", "pyproject.toml", ".netrc", "accelerate_config.
 
 PYTHON = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 PYTHON += [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve() / "lib"]
-OURS = [ROOT / name for name in ("runner", "schemas", "recipes", "tests")]
+OURS = [ROOT / name for name in ("runner", "schemas", "recipes", "tests", "pyproject.toml")]
 SYSTEM = [
     *(Path("/proc"), Path("/sys")),  # memory, processors
     *(Path("/dev/null"), Path("/dev/urandom")),
