@@ -4,6 +4,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from runner.captioning.toy import toy as captioner
 from tests.conftest import each
 from tests.faults.runs import log
 from tests.several.crew import ends
@@ -19,6 +20,10 @@ WORK = {  # the model, and what its recipe has besides
     "prior": ("stable_diffusion", {"data": {"num_images": 5, "instance_prompt": "a sks flower", "prior": PRIOR}}),
     "sdxl": ("stable_diffusion_xl", {"freeze": ["vae"]}),
     "buckets": ("stable_diffusion", {"data": {"aspect_ratio_buckets": {"step": 8}}}),
+    "captions": (
+        "stable_diffusion",
+        {"data": {"caption": {"id": "./captioner", "overwrite": True}, "caption_templates": ["a flower"]}},
+    ),
 }
 TRAINING = {"max_train_steps": 3, "batch_size": 4, "validation_loss_steps": 2}
 
@@ -36,6 +41,8 @@ def asked(here, toy, name):
     model, sections = WORK[name]
     training = {**TRAINING, **sections.get("training", {})}
     values = recipe(toy(model), compute={"mixed_precision": "fp32"}, **{**sections, "training": training})
+    if name == "captions":
+        captioner(here / "captioner")
     if name == "buckets":
         pictures(here / "pictures")
         values["data"] = {"type": "folder", "id": "./pictures", "resolution": 32, **sections["data"]}
