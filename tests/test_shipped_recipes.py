@@ -27,6 +27,7 @@ def test_they_are_these():
         "caption_images",
         "counterfeit_sample",
         "flowers_ddpm",
+        "flowers_gpus",
         "folder_ddpm",
         "img2img",
         "inpaint",

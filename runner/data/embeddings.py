@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from runner.data.tensors import TensorStore, built
+from runner.data.built import built
+from runner.data.tensors import TensorStore
 
 if TYPE_CHECKING:
     from runner.processes.world import World

@@ -14,9 +14,10 @@ import PIL
 import torch
 from torch import Tensor
 
+from runner.data.built import built
 from runner.data.cache import Pictures
 from runner.data.draws import VARIANTS, rng
-from runner.data.tensors import TensorStore, built
+from runner.data.tensors import TensorStore
 from runner.data.views import View, Views
 from runner.data.workers import in_order
 

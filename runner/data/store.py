@@ -58,6 +58,7 @@ class Store:
         self._texts = np.memmap(folder / "texts.jsonl", np.uint8, "r").view(np.ndarray)
         rows = np.memmap(folder / "index.i64", "<i8", "r").view(np.ndarray).reshape(-1, len(COLUMNS))
         self.index = {name: rows[:, i] for i, name in enumerate(COLUMNS)}
+        self._places = rows[:, :3]  # offset, height, width
         self._checked = np.zeros(len(rows), bool)
         lines = (folder / "skipped.jsonl").read_text("ascii").splitlines()
         self.skipped: list[tuple[str, str]] = [(name, reason) for name, reason in map(json.loads, lines)]
@@ -96,15 +97,14 @@ class Store:
         """
         if not self._checked[i] and not self._is_whole(i):
             raise draft.damaged(self._folder, shown(self.text(i)[0]))
-        return self._raw(i).reshape(int(self.index["height"][i]), int(self.index["width"][i]), 3)
+        start, height, width = self._places[i].tolist()
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def _is_whole(self, i: int) -> bool:
-        self._checked[i] = whole = zlib.crc32(self._raw(i).data) == self.index["checksum"][i]
+        start, height, width = self._places[i].tolist()
+        checksum = zlib.crc32(self._pixels[start : start + height * width * 3].data)
+        self._checked[i] = whole = checksum == self.index["checksum"][i]
         return bool(whole)
-
-    def _raw(self, i: int) -> NDArray[np.uint8]:
-        start, height, width = (int(self.index[name][i]) for name in ("offset", "height", "width"))
-        return self._pixels[start : start + height * width * 3]
 
     def text(self, i: int) -> tuple[str, str | None]:
         """Name and caption."""

@@ -15,10 +15,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +30,6 @@ from runner.errors import EnvironmentFault
 from runner.outputs.files import write_bytes
 from runner.shown import shown
 from runner.tally import gibibytes
-
-if TYPE_CHECKING:
-    from runner.processes.world import World
-    from runner.progress import Progress
 
 _VERSION = 1
 _MANIFEST = "manifest.json"
@@ -197,56 +193,6 @@ class TensorWriter:
                 f"{gibibytes(free)} free: free some space there, choose another folder with --cache-dir, "
                 "or switch off training.cache_latents and training.cache_text_embeddings"
             )
-
-
-def built(
-    place: Path,
-    rows: int,
-    parts: Iterable[Sequence[int]],
-    compute: Callable[[Sequence[int]], Mapping[str, Tensor]],
-    *,
-    counted: tuple[str, str],
-    progress: Progress,
-    world: World,
-) -> TensorStore:
-    """The store at `place`, from the disk or computed into it now by all processes and written by the main one.
-
-    Args:
-        place: its folder.
-        rows: how many it has.
-        parts: the numbers of rows that are computed together.
-        compute: from such numbers to tensors of as many rows.
-        counted: what is shown meanwhile, and the word for a row.
-
-    Raises:
-        EnvironmentFault: it cannot be written, or another process cannot read what was written.
-    """
-    store = draft.opened(TensorStore.open, place, progress) if world.main else None
-    if world.tell(store is None):
-        if world.main:
-            with (
-                TensorWriter(place.parent, rows) as writer,
-                progress.bar(counted[0], rows, unit=counted[1]) as bar,
-            ):
-                for numbers, tensors in world.shared(_held(compute), parts):
-                    writer.add(numbers, tensors)
-                    bar.advance(len(numbers))
-                store = writer.keep(place.name)
-        else:
-            list(world.shared(_held(compute), parts))
-    world.wait()
-    store = store or TensorStore.open(place)
-    if store is None:
-        raise EnvironmentFault(
-            f"the cache in {shown(place.parent, 1000)} was written by another process of this run, which this one "
-            "cannot see: choose a folder that all machines share with --cache-dir"
-        )
-    return store
-
-
-def _held(compute: Callable[[Sequence[int]], Mapping[str, Tensor]]) -> Callable[[Sequence[int]], dict[str, Tensor]]:
-    """The same with results in the machine's memory, through which processes hand them on."""
-    return lambda numbers: {name: tensor.detach().cpu() for name, tensor in compute(numbers).items()}
 
 
 def _columns(shard: np.ndarray) -> dict[str, _Column]:

@@ -45,7 +45,7 @@ class Views:
         chosen = self.augmentation if colours else {**self.augmentation, "color_jitter": None}
         pixels, top, left, flipped = augment(array, rng, height=height, width=width, **chosen)
         if array.shape[:2] == (height, width):
-            top, left = self.pictures.crops[index]
+            top, left = self.pictures.crops[index].tolist()
         elif flipped:
             left = array.shape[1] - width - left
         return self._view(index, pixels, flipped, top, left)
@@ -63,9 +63,9 @@ class Views:
         return any(self.pictures[i].shape[:2] != self._size(i) for i in range(len(self.pictures)))
 
     def _size(self, index: int) -> tuple[int, int]:
-        height, width = self.pictures.sizes[index]
-        return int(height), int(width)
+        height, width = self.pictures.sizes[index].tolist()
+        return height, width
 
     def _view(self, index: int, pixels: Pixels, flipped: bool, top: int, left: int) -> View:
-        width, height = self.pictures.original_sizes[index]
-        return View(pixels, flipped, (int(height), int(width), int(top), int(left), *self._size(index)))
+        width, height = self.pictures.original_sizes[index].tolist()
+        return View(pixels, flipped, (height, width, int(top), int(left), *self._size(index)))

@@ -6,15 +6,20 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import torch.distributed as dist
 
-from runner.errors import Elsewhere, EnvironmentFault, RecipeError
+from runner.errors import Diverged, Elsewhere, EnvironmentFault, Interrupted, RecipeError
 from runner.processes.world import World
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _GONE = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")  # in words of torch.distributed
+
+
+_OF_ALL = (Interrupted, Diverged)  # met by all at the same step: the main process says it
+_TURN = timedelta(seconds=5)  # that it has for it
 
 
 @contextmanager
@@ -50,6 +55,9 @@ def _first(world: World, error: BaseException) -> tuple[int, int, str]:
     """Rank, exit code and sentence of the process that was the first to fail."""
     own = (world.rank, _code(error), str(error))
     try:
+        if not world.main and isinstance(error, _OF_ALL):
+            with suppress(dist.DistStoreError):
+                world.store.wait(["failed"], _TURN)
         rank, code, sentence = json.loads(world.store.compare_set("failed", "", json.dumps(own)))
     except (RuntimeError, ValueError):  # the process that held the store is the one that is gone: the main one
         return (0, *own[1:]) if isinstance(error, EnvironmentFault) else (world.rank, *own[1:])

@@ -29,10 +29,11 @@ _KEPT: list[object] = []  # what ends with the process
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn took: seconds on the clock and of CPUs, and MiB at most so far in the kind's process."""
+    """What one turn took, seconds on the clock and of CPUs; its process so far: seconds of CPUs, MiB at most."""
 
     clock: float
     cpu: float
+    process: float
     peak: float
 
 
@@ -52,7 +53,7 @@ class Gate:
         self._left -= 1
         if self._left == 0:
             clock, cpu = (now - then for now, then in zip(_times(), self._start, strict=True))
-            self._connection.send(Turn(clock, cpu, peak()))
+            self._connection.send(Turn(clock, cpu, time.process_time(), peak()))
             self._wait()
 
     def _wait(self) -> None:

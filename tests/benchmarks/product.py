@@ -52,8 +52,8 @@ def draw_folder(folder, count, pixels):
     return folder
 
 
-def losses(values, cache):
-    """Runs a recipe's training in a process of its own and returns the loss of each logged step."""
+def logged(values, cache):
+    """Runs a recipe's training in a process of its own and returns its log's lines."""
     with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
         recipe = Path(folder) / "recipe.yaml"
         recipe.write_text(json.dumps({"version": 1, "name": "measured", **values}), "utf-8")
@@ -62,7 +62,7 @@ def losses(values, cache):
         process.start()
         process.join()
         log = Path(folder, "outputs/measured/001/log.jsonl").read_text("utf-8")
-    return [line["loss"] for line in map(json.loads, log.splitlines()) if "loss" in line]
+    return [line for line in map(json.loads, log.splitlines()) if "loss" in line]
 
 
 def _run(arguments):

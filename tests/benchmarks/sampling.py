@@ -1,150 +1,155 @@
-"""What a run's sampling stage costs over diffusers' bare pipeline call, in time and in memory.
+"""Drawing beside what people would otherwise use, pictures a second.
 
-    python -m tests.benchmarks.sampling [--pairs 3] [--steps 20] [--pixels 256] [--device cpu] [--dtype fp32]
+    python -m tests.benchmarks.sampling [--pixels 32 64] [--batch-size 16] [--rounds 7] [KIND …]
+    python -m tests.benchmarks.sampling --latent       a Stable Diffusion by the sampling stage and by the bare pipeline
+    python -m tests.benchmarks.sampling --memory       their peaks of memory
 
-Both draw the same pictures from one folder of random weights; ours keeps them in a run's folder as well. Times are
-taken in pairs in one process, in turn, the first of a pair changing from pair to pair; the table shows each pair's
-ratio and their median. The peak of memory is that of a process which loads the model and draws once, each kind in
-processes of its own, three times in turn.
+All draw with the same UNet2DModel (6.3 million parameters, random weights) in equally many steps: the sampling stage of
+a recipe, which keeps the pictures in a run's folder as well; nothing but the UNet's calls; diffusers' DDIMPipeline and
+DDPMPipeline; and denoising_diffusion_pytorch's GaussianDiffusion, which needs the extra `benchmarks`. A row named
+`recipe ddpm` is to be read against the peers' ddpm, the others against their ddim. Kinds: see KINDS.
 """
 
 import argparse
-import json
+import importlib.util
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from PIL import Image
+from tests.benchmarks.drawers import (
+    PROMPTS,
+    latent_pipeline,
+    lucidrains,
+    pixel_pipeline,
+    stage,
+    unet,
+    write_latent,
+    write_pixel,
+)
+from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
-from runner.language.load import parse
-from runner.language.recipe import read
-from runner.models import family_class, toy_parts, toys
-from runner.models.family import DTYPES
-from runner.outputs.folder import RunFolder
-from runner.outputs.samples import Samples
-from runner.progress import create
-from runner.sampling.gallery import Gallery
-from runner.settle import settle
-from runner.signals import Stop
-from tests.models.drawing import PROMPTS, load
+PLAIN = {"dtype": "fp32", "channels_last": False, "compile": False}
+FAST = {"dtype": "bf16", "channels_last": True}
+SETTINGS = {
+    "": PLAIN,
+    "ddpm": PLAIN,
+    "channels_last": {**PLAIN, "channels_last": True},
+    "fast": {**PLAIN, **FAST},
+    "compiled": {**PLAIN, **FAST, "compile": True},
+}
+"""By what follows 'recipe' or 'unet' in the name of a kind."""
 
-KINDS = ("bare", "ours")
-
-
-def write_model(folder):
-    """A Stable Diffusion with a UNet of a fifth of SD 1.5's width."""
-    toys.stable_diffusion(folder)
-    unet = toy_parts.seeded(UNet2DConditionModel)(
-        0,
-        sample_size=32,
-        block_out_channels=(64, 128, 256, 256),
-        cross_attention_dim=toy_parts.WIDTH,
-        norm_num_groups=16,
-    )
-    unet.save_pretrained(folder / "unet")
+KINDS = (
+    *("unet", "recipe", "unet fast", "recipe channels_last", "recipe fast", "recipe compiled", "recipe ddpm"),
+    *("DDIMPipeline", "DDPMPipeline", "lucidrains ddim", "lucidrains ddpm"),
+)
+BASES = ("unet", "unet fast", "DDIMPipeline", "DDPMPipeline", "lucidrains ddim", "lucidrains ddpm")
+LATENT = ("pipeline", "recipe", "recipe channels_last", "recipe fast")
 
 
-def drawer(kind, folder, options):
-    """A function that draws, with the model loaded."""
-    call = {"num_inference_steps": options.steps, "height": options.pixels, "width": options.pixels}
-    if kind == "bare":
-        pipeline = load(StableDiffusionPipeline, folder, dtype=DTYPES[options.dtype]).to(options.device)
-        return lambda: pipeline(prompt=list(PROMPTS), generator=[seeded(), seeded()], **call).images
-    return stage(folder, call, options)
+def kind(name, model, pixels, options):
+    """One of KINDS as a kind of work."""
+    who, _, how = name.partition(" ")
+    size, steps = options.batch_size, options.inference_steps
+    if who == "unet":
+        return partial(unet, model, pixels, size, steps, SETTINGS[how])
+    if who == "lucidrains":
+        return partial(lucidrains, how, pixels, size, steps)
+    if who != "recipe":
+        return partial(pixel_pipeline, name, model, size, steps)
+    sampling = {"num_images": size, "batch_size": size, "num_inference_steps": steps}
+    sampling["scheduler"] = {"type": "DDPM" if how == "ddpm" else "DDIM"}
+    return partial(stage, model, sampling, SETTINGS[how])
 
 
-def seeded():
-    return torch.Generator().manual_seed(5)
+def pixel(options, root):
+    """The table of the pixel model."""
+    names = [name for name in options.kinds or KINDS if _can(name)]
+    for pixels in options.pixels:
+        print(f"{pixels} px, batch {options.batch_size}, {options.inference_steps} steps, {options.steps} draws a turn")
+        model = root / f"pixel-{pixels}"
+        write_pixel(model, pixels)
+        kinds = {name: kind(name, model, pixels, options) for name in names}
+        work = options.steps * options.batch_size
+        bases = [base for base in BASES if base in kinds]
+        table(side_by_side(kinds, options), unit="pictures", work=work, bases=bases, digits=3)
 
 
-def stage(folder, call, options):
-    """The sampling stage of a run of a recipe, in a new run's folder each time."""
-    values = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": str(folder)}}
-    values |= {"compute": {"device": options.device, "dtype": options.dtype}}
-    values |= {"sampling": {"prompts": list(PROMPTS), "seed": 5, "batch_size": 2, **call}}
-    settled = settle(read(parse(json.dumps(values), "recipe.yaml"))[0], offline=True)
-    progress, outputs = create(quiet=True), Path(tempfile.mkdtemp(dir=folder))
-    family = family_class(settled.model.family).build(
-        settled.model,
-        device=torch.device(options.device),
-        seed=0,
-        compute=settled.values["compute"],
-        progress=progress,
-    )
-
-    def draw():
-        run = RunFolder.create(outputs, "drawn")
-        Gallery(settled.values, Samples(run, settled.portable), progress, Stop("")).draw(family)
-        return [Image.open(run.path / "samples" / f"{number:05d}.png") for number in range(2)]
-
-    return draw
+def _can(name):
+    if name.startswith("lucidrains") and importlib.util.find_spec("denoising_diffusion_pytorch") is None:
+        print(f"{name}: left out, denoising_diffusion_pytorch is not installed (the extra `benchmarks`)")
+        return False
+    return True
 
 
-def timed(draw):
-    start = time.perf_counter()
-    images = draw()
-    return time.perf_counter() - start, np.stack([np.asarray(image) for image in images])
+def latent(options, root):
+    """The table of the latent model: two prompts in one batch, with guidance."""
+    write_latent(root / "latent")
+    for pixels in options.pixels:
+        print(f"{pixels} px, {len(PROMPTS)} prompts, {options.inference_steps} steps, {options.steps} draws a turn")
+        kinds = {name: latent_kind(name, root / "latent", pixels, options) for name in options.kinds or LATENT}
+        work = options.steps * len(PROMPTS)
+        table(side_by_side(kinds, options), unit="pictures", work=work, bases=["pipeline"], digits=3)
 
 
-def compare_time(folder, options):
-    """Prints the table of times."""
-    draws = {kind: drawer(kind, folder, options) for kind in KINDS}
-    for draw in draws.values():
-        draw()
-    print("\npair      bare      ours     ratio")
-    ratios = []
-    for pair in range(options.pairs):
-        order = KINDS if pair % 2 == 0 else KINDS[::-1]
-        found = {kind: timed(draws[kind]) for kind in order}
-        bare, ours = (found[kind][0] for kind in KINDS)
-        ratios.append(ours / bare)
-        same = "" if np.array_equal(found["bare"][1], found["ours"][1]) else "  OTHER PICTURES"
-        print(f"{pair + 1:4} {bare:7.2f} s {ours:7.2f} s {ratios[-1]:9.4f}{same}")
-    print(f"median ratio {statistics.median(ratios):.4f}, from {min(ratios):.4f} to {max(ratios):.4f}")
+def latent_kind(name, model, pixels, options):
+    """One of LATENT as a kind of work."""
+    if name == "pipeline":
+        return partial(latent_pipeline, model, pixels, options.inference_steps)
+    sampling = {"prompts": PROMPTS, "batch_size": 2, "num_inference_steps": options.inference_steps}
+    sampling |= {"height": pixels, "width": pixels, "guidance_scale": 7.5}
+    return partial(stage, model, sampling, SETTINGS[name.partition(" ")[2]])
 
 
-def peak(kind, folder, options):
-    """MiB at the peak of a process that loads and draws once: of the GPU on a GPU, else of the process."""
-    drawer(kind, folder, options)()
-    if options.device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+class Once:
+    """A gate that ends after one draw, with the process's MiB at the peak."""
+
+    def ready(self):
+        pass
+
+    def step(self):
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+        raise SystemExit
 
 
-def compare_memory(folder, arguments):
-    """Prints the table of peaks."""
-    command = [sys.executable, "-m", "tests.benchmarks.sampling", *arguments, "--folder", str(folder), "--peak"]
-    print("run       bare        ours     ratio")
+def memory(options, root):
+    """The table of peaks: each kind loads and draws once in a process of its own, three times in turn."""
+    # In a process of its own: a process begins with the peak of the one that started it.
+    write = "import sys, pathlib; from tests.benchmarks import drawers; drawers.write_latent(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", write, root / "latent"], check=True)
+    command = [sys.executable, "-m", "tests.benchmarks.sampling", *sys.argv[1:], "--folder", str(root / "latent")]
+    print("run   pipeline      recipe     ratio")
     for run in range(3):
-        found = [float(subprocess.run([*command, kind], check=True, capture_output=True).stdout) for kind in KINDS]
+        found = [
+            float(subprocess.run([*command, "--peak", name], check=True, capture_output=True).stdout)
+            for name in LATENT[:2]
+        ]
         print(f"{run + 1:3} {found[0]:8.1f} MiB {found[1]:8.1f} MiB {found[1] / found[0]:7.4f}")
 
 
-def main(arguments):
+def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--pixels", type=int, default=256)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="fp32", choices=list(DTYPES))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("--pixels", type=int, nargs="+", default=[32, 64])
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--inference-steps", type=int, default=20)
+    arguments(parser, rounds=7, steps=1, warm=1)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--latent", action="store_const", dest="what", const=latent)
+    which.add_argument("--memory", action="store_const", dest="what", const=memory)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--peak", choices=KINDS, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    settle_vision()
     if options.peak:
-        print(peak(options.peak, options.folder, options))
+        latent_kind(options.peak, options.folder, options.pixels[0], options)(Once())
         return
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder))
-        compare_memory(Path(folder), arguments)  # first: a process starts with the peak of the one that started it
-        compare_time(Path(folder), options)
+    with tempfile.TemporaryDirectory() as root:
+        (options.what or pixel)(options, Path(root))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -96,7 +96,7 @@ def curve(options, root):
         setting, seed = name.split(", seed ")
         values = recipe(pictures, pixels, options.batch_size, SETTINGS[setting], max_train_steps=steps, logging_steps=1)
         values["seed"] = int(seed)
-        losses = product.losses(values, root / "cache")
+        losses = [line["loss"] for line in product.logged(values, root / "cache")]
         rows[name] = [statistics.fmean(losses[i : i + window]) for i in range(0, steps, window)]
         print(f"{name:18}" + "".join(f"{loss:9.5f}" for loss in rows[name]), flush=True)
     seeds = list(zip(*(rows[name] for name in names[:5]), strict=True))

@@ -53,9 +53,14 @@ TESTS = {
         "SEC05 an output that is a path",
     ],
     "It cannot start another program.": [TRAINING, EVERY_ROW],
+    "(Several `compute.processes` are `recipe` itself, once for each, with your arguments; Accelerate asks "
+    "`nvidia-smi` for the GPUs.)": [f"{WATCHED}::test_processes_that_train_together_are_the_command_itself"],
     "It cannot connect to any place but the hub: addresses are refused wherever an id or a path belongs.": [
         "SEC07 ids that are addresses",
         EVERY_ROW,
+    ],
+    "(Several `compute.processes` also connect to each other.)": [
+        f"{WATCHED}::test_processes_that_train_together_are_the_command_itself"
     ],
     "It cannot publish, upload or report anything to anybody.": ["SEC17 keys that publish"],
     "It cannot weaken a guard: that takes an option on your command line.": ["SEC17 keys that weaken a guard"],

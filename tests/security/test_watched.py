@@ -118,6 +118,20 @@ def test_a_training_from_a_folder_keeps_to_what_it_declares(place):
     assert seen.of("write") != set()
 
 
+@pytest.mark.slow
+def test_processes_that_train_together_are_the_command_itself(place):
+    (place / "recipe.yaml").write_text(yaml.safe_dump(toy()))
+    words = ("run", "recipe.yaml", "--quiet", "compute.processes=2")
+    seen = watched(place, *words)
+    assert seen.code == 0, seen.text
+    command = [sys.executable, "-P", "-m", "runner", *words]
+    started = {event for event in seen.of("process") if not event.startswith("subprocess.Popen ('nvidia-smi'")}
+    assert started == {f"subprocess.Popen {(sys.executable, command)}"}
+    connected = {event for event in seen.of("network") if event.startswith("socket.connect")}
+    assert all("'127.0.0.1'" in event or "'localhost'" in event for event in connected), connected
+    assert (place / "outputs" / "toy" / "001" / "model").is_dir()
+
+
 def validated(place, *command):
     """`validate` by this command, in a working directory full of traps."""
     program = Path(sys.executable).with_name(command[0])

@@ -4,6 +4,7 @@ import os
 from contextlib import contextmanager
 from functools import partial
 
+from accelerate.state import AcceleratorState
 from torch.distributed import TCPStore
 
 from tests.processes import Forked
@@ -36,6 +37,7 @@ def _ready(rank, count, port, work, before, *argv):
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
     os.environ.update({key: str(value) for key, value in (ranks | place).items()})
+    AcceleratorState._reset_state(reset_partial_state=True)  # of runs that this process has had
     if before is not None:
         before(rank)
     if work is not None:

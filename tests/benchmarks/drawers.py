@@ -1,0 +1,130 @@
+"""What people draw with, each a kind of work for `pairs`: a step is one draw of a whole batch."""
+
+import json
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+
+from tests.benchmarks import peers
+
+PROMPTS = ["a red flower, masterpiece", "the blue house on a tree"]
+
+
+def write_pixel(folder, pixels):
+    """The pixel UNet as diffusers saves it."""
+    import torch
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    DDPMPipeline(UNet2DModel(sample_size=pixels, **peers.UNET), DDPMScheduler()).save_pretrained(folder)
+
+
+def write_latent(folder):
+    """A Stable Diffusion with a UNet of a fifth of SD 1.5's width."""
+    from diffusers import UNet2DConditionModel
+
+    from runner.models import toy_parts, toys
+
+    toys.stable_diffusion(folder)
+    unet = toy_parts.seeded(UNet2DConditionModel)(
+        0,
+        sample_size=32,
+        block_out_channels=(64, 128, 256, 256),
+        cross_attention_dim=toy_parts.WIDTH,
+        norm_num_groups=16,
+    )
+    unet.save_pretrained(folder / "unet")
+
+
+def stage(model, sampling, compute, gate):
+    """The sampling stage of a run of a recipe, in a new run's folder each time."""
+    import torch
+
+    from runner.language.load import parse
+    from runner.language.recipe import read
+    from runner.models import family_class
+    from runner.models.fast import lay_out
+    from runner.outputs.folder import RunFolder
+    from runner.outputs.samples import Samples
+    from runner.progress import create
+    from runner.sampling.gallery import Gallery
+    from runner.settle import settle
+    from runner.signals import Stop
+
+    values = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": str(model)}}
+    values |= {"compute": {"device": "cpu", **compute}, "sampling": {"seed": 5, **sampling}}
+    settled = settle(read(parse(json.dumps(values), "recipe.yaml"))[0], offline=True)
+    progress, outputs = create(quiet=True), Path(tempfile.mkdtemp(dir=model))
+    family = family_class(settled.model.family).build(
+        settled.model, device=torch.device("cpu"), seed=0, compute=settled.values["compute"], progress=progress
+    )
+    if compute["channels_last"]:
+        lay_out(family)
+
+    gallery = Gallery(settled.values, Samples(RunFolder.create(outputs, "drawn"), settled.portable), progress, Stop(""))
+    code = gallery.compiled(family, model.parent / "compiled") if compute["compile"] else nullcontext()
+    gate.ready()
+    with code:
+        while True:
+            gallery.samples = Samples(RunFolder.create(outputs, "drawn"), settled.portable)
+            gallery.draw(family)
+            gate.step()
+
+
+def unet(model, pixels, batch_size, steps, compute, gate):
+    """The UNet's calls for as many steps, and nothing else."""
+    import torch
+    from diffusers import UNet2DModel
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[compute["dtype"]]
+    memory = torch.channels_last if compute["channels_last"] else torch.contiguous_format
+    called = UNet2DModel.from_pretrained(model / "unet", torch_dtype=dtype).to(memory_format=memory).eval()
+    x = torch.randn(batch_size, 3, pixels, pixels).to(dtype, memory_format=memory)
+    times = torch.linspace(999, 0, steps).long()
+    gate.ready()
+    while True:
+        with torch.inference_mode():
+            for t in times:
+                called(x, t)
+        gate.step()
+
+
+def pixel_pipeline(name, model, batch_size, steps, gate):
+    """diffusers' pipeline for pixel models, called as its documentation does."""
+    import diffusers
+    import torch
+
+    pipeline = getattr(diffusers, name).from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    gate.ready()
+    while True:
+        noise = [torch.Generator().manual_seed(5 + i) for i in range(batch_size)]
+        pipeline(batch_size=batch_size, generator=noise, num_inference_steps=steps)
+        gate.step()
+
+
+def latent_pipeline(model, pixels, steps, gate):
+    """diffusers' pipeline for Stable Diffusion, called as its documentation does."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    gate.ready()
+    while True:
+        noise = [torch.Generator().manual_seed(5) for _ in PROMPTS]
+        pipeline(PROMPTS, generator=noise, num_inference_steps=steps, height=pixels, width=pixels)
+        gate.step()
+
+
+def lucidrains(kind, pixels, batch_size, steps, gate):
+    """denoising_diffusion_pytorch's own sampling around the same UNet, without its bar."""
+    from denoising_diffusion_pytorch import GaussianDiffusion, denoising_diffusion_pytorch
+
+    denoising_diffusion_pytorch.tqdm = lambda steps, **_: steps
+    counts = {"timesteps": steps} if kind == "ddpm" else {"sampling_timesteps": steps}
+    diffusion = GaussianDiffusion(peers.AsTheirs(pixels), image_size=pixels, objective="pred_noise", **counts).eval()
+    gate.ready()
+    while True:
+        diffusion.sample(batch_size)
+        gate.step()

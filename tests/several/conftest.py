@@ -1,0 +1,3 @@
+"""Toys that learn."""
+
+from tests.training.conftest import toy  # noqa: F401 - the fixture

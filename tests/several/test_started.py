@@ -1,0 +1,88 @@
+"""What a process knows of those beside it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from runner.errors import EnvironmentFault
+from runner.processes import alone, command, started
+from runner.processes.world import join
+from tests.conftest import ROOT
+from tests.corpus.table import toy
+from tests.several.crew import ends
+
+RANKS = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RESTART_COUNT": "2"}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    for name, value in RANKS.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_launcher_tells_of_the_others(launched):
+    beside = started()
+    assert (beside.rank, beside.count, beside.local, beside.restarts) == (5, 8, 4, 2)
+    alone()
+    assert started() is None and "WORLD_SIZE" not in os.environ
+
+
+def test_who_is_started_alone_is_alone(launched, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert started() is None
+
+
+@pytest.mark.parametrize("path", [["/usr/bin"], ["", "x"]])
+def test_others_are_started_without_the_working_folder_where_this_one_was(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", path)
+    flags = ["-P"] if path[0] else []
+    assert command(["run", "x.yaml"]) == [sys.executable, *flags, "-m", "runner", "run", "x.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "fsdp"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "torch.compile"),
+    ],
+)
+def test_what_accelerates_launcher_would_do_otherwise_is_refused(launched, monkeypatch, name, value, told):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(EnvironmentFault, match=f"was told to use {told}, and compute.strategy is ddp"):
+        join(started(), {"device": "cpu", "strategy": "ddp"})
+
+
+def test_mps_is_one_device(launched):
+    with pytest.raises(EnvironmentFault, match="mps does not work in 8 processes: write cpu"):
+        join(started(), {"device": "mps", "strategy": "ddp"})
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--smoke"]], ids=" ".join)
+def test_a_plan_and_a_rehearsal_are_the_work_of_one(here, words):
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy(compute={"processes": 2})))
+    codes, said = ends(here, 2, "run", "recipe.yaml", *words)
+    assert codes == [0, 0] and said[0] != "" and said[1] == "", said
+
+
+def test_what_only_draws_is_drawn_by_one(here):
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy(training={"max_train_steps": 1})))
+    assert ends(here, 1, "run", "recipe.yaml")[0] == [0]
+    (sample,) = here.glob("outputs/toy/001/sample.yaml")
+    codes, said = ends(here, 2, "run", sample)
+    assert codes == [0, 0] and "Sampling" in said[0] and said[1] == "", said
+
+
+def test_a_word_that_is_wrong_is_said_once(here):
+    (here / "recipe.yaml").write_text("version: 1\nname: x\nnonsense: 1\n")
+    codes, said = ends(here, 2, "run", "recipe.yaml")
+    assert codes == [1, 1] and "nonsense" in said[0] and said[1] == "", said
+
+
+def test_the_command_reads_the_words_of_a_launcher_without_torch():
+    code = "import sys; import runner.processes; sys.exit(any(name in sys.modules for name in ('torch', 'accelerate')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
