@@ -66,10 +66,8 @@ def imports(folder, environment):
         draw(scene(number), 32).save(pictures / f"{number}.png")
     model = {"type": "pixel_unet", "block_out_channels": [8, 16], "norm_num_groups": 4}
     data = {"type": "folder", "id": str(pictures), "resolution": 32}
-    own.write_text(
-        json.dumps({"version": 1, "name": "x", "data": data, "model": model, "training": {"max_train_steps": 1}}),
-        "utf-8",
-    )
+    sections = {"data": data, "model": model, "scheduler": {"type": "DDPM"}, "training": {"max_train_steps": 1}}
+    own.write_text(json.dumps({"version": 1, "name": "x", **sections}), "utf-8")
     print(f"\n{'run':32}{'CPU seconds':>12}  imported")
     for name in RUNS:
         for option in ("--dry-run", "--smoke"):
