@@ -89,7 +89,7 @@ def training_mends(values: dict[str, Any]) -> Iterator[str]:
         size, accumulation = training["batch_size"], training["gradient_accumulation_steps"]
         less = max(part for part in range(1, size) if size % part == 0)
         yield f"training.batch_size={less} training.gradient_accumulation_steps={accumulation * size // less}"
-        if training["on_oom"] == "stop":
+        if training["on_oom"] == "stop" and compute["processes"] == 1:
             yield "training.on_oom=shrink"
     if values["model"]["type"] == "pretrained" and "adapter" not in values:
         yield "adapter.type=lora"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from runner.data.cache import Pictures, prepare
 from runner.data.captions import require_captions
@@ -77,6 +78,7 @@ class Run:
         precision = compute["mixed_precision"]
         if compute["allow_tf32"]:
             torch.backends.cuda.matmul.allow_tf32 = True
+        AcceleratorState._reset_state()  # of a run before in this process, with another number format
         self.accelerator = Accelerator(
             mixed_precision=_ACCELERATE.get(precision, precision),
             cpu=compute["device"] == "cpu",

@@ -34,6 +34,9 @@ sampling: {num_images: 3, batch_size: 2, num_inference_steps: 3, noise_preview: 
 """
 
 
+PLAINLY = "compute.mixed_precision=fp32"  # as a saved model is drawn from on a CPU
+
+
 @pytest.fixture
 def here(here):
     """The working directory holds the tiny recipe."""
@@ -108,7 +111,7 @@ def test_a_picture_carries_its_recipe_and_draws_itself_again(here, capsys):
 
 
 def test_the_model_draws_in_plain_diffusers_what_the_run_drew(here):
-    assert recipe("run", "tiny.yaml", "sampling.batch_size=1") == 0
+    assert recipe("run", "tiny.yaml", "sampling.batch_size=1", PLAINLY) == 0
     run = here / "outputs" / "tiny" / "001"
     pipeline = DiffusionPipeline.from_pretrained(run / "model")
     assert isinstance(pipeline, DDPMPipeline)
@@ -119,7 +122,7 @@ def test_the_model_draws_in_plain_diffusers_what_the_run_drew(here):
 
 
 def test_a_trained_model_is_sampled_by_a_recipe(here):
-    assert recipe("run", "tiny.yaml") == 0
+    assert recipe("run", "tiny.yaml", PLAINLY) == 0
     sample = "version: 1\nname: drawn\nseed: 3\nmodel: {type: pretrained, id: ./outputs/tiny/latest/model}\n"
     (here / "draw.yaml").write_text(sample + "sampling: {num_images: 3, batch_size: 2, num_inference_steps: 3}\n")
     assert recipe("run", "draw.yaml") == 0

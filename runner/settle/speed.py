@@ -9,8 +9,12 @@ from runner.language.problems import Problem
 from runner.language.recipe import Recipe
 from runner.models.fast import lacking
 
-_STEPS = {"cpu": 10_000, "cuda": 2_000}
-"""From how many optimizer steps on compiling pays. It takes minutes, the first time, and saves a part of each step."""
+_STEPS = {"cuda": 2_000}
+"""From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
+
+On a CPU it saves none: convolutions take nearly all of a step, by the same routines. Measured with a UNet2DModel of 6
+million parameters at 32 and at 64 pixels in bf16 on one thread: 0.98 to 1.01 times as fast, after minutes of compiling.
+"""
 
 KEYS = ("channels_last", "compile", "allow_tf32")
 
@@ -28,7 +32,7 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and compute["strategy"] != "fsdp"
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
-        "channels_last": narrow and (device == "cuda" or (device == "cpu" and compiles)),
+        "channels_last": narrow and device == "cuda",
         "compile": compiles,
         "allow_tf32": device == "cuda",
     }

@@ -54,7 +54,9 @@ TESTS = {
     ],
     "It cannot start another program.": [TRAINING, EVERY_ROW],
     "(Several `compute.processes` are `recipe` itself, once for each, with your arguments; Accelerate asks "
-    "`nvidia-smi` for the GPUs.)": [f"{WATCHED}::test_processes_that_train_together_are_the_command_itself"],
+    "`nvidia-smi` for the GPUs.": [f"{WATCHED}::test_processes_that_train_together_are_the_command_itself"],
+    "Where `compute.compile` is on, torch compiles by this machine's own compiler, and keeps what it makes in the "
+    "cache.)": [f"{WATCHED}::test_what_is_compiled_is_compiled_by_this_machine_and_kept_in_the_cache"],
     "It cannot connect to any place but the hub: addresses are refused wherever an id or a path belongs.": [
         "SEC07 ids that are addresses",
         EVERY_ROW,

@@ -132,6 +132,24 @@ def test_processes_that_train_together_are_the_command_itself(place):
     assert (place / "outputs" / "toy" / "001" / "model").is_dir()
 
 
+@pytest.mark.slow
+def test_what_is_compiled_is_compiled_by_this_machine_and_kept_in_the_cache(place):
+    blocks = {"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    recipe = toy(model={**blocks, "add_attention": False}, compute={"device": "cpu", "compile": True})
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    kept = place.resolve() / "cache" / "recipe" / "compiled"
+    for seen in (watched(place, "run", "recipe.yaml", "--quiet", "--fresh") for _ in range(2)):
+        assert seen.code == 0, seen.text
+        started = {event.split("[")[1].split(",")[0].strip("']") for event in seen.of("process")}
+        assert started <= {"g++", "openssl", sys.executable}
+        assert all("cdll.LoadLibrary" in event for event in seen.of("process") if sys.executable in event)
+        assert seen.of("network") == set()
+        assert all(name.startswith(("torch.", "collections.", "builtins.")) for name in seen.of("pickle"))
+        assert {what for what in seen.outside(["code"], *PYTHON, *OURS, *SYSTEM, kept) if "/" in what} == set()
+        made, compiled = list(kept.rglob("*.so")), {event for event in seen.of("process") if ".main.cpp" in event}
+    assert made and compiled == set()  # the second finds all that the first has made
+
+
 def validated(place, *command):
     """`validate` by this command, in a working directory full of traps."""
     program = Path(sys.executable).with_name(command[0])

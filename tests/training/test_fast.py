@@ -172,3 +172,24 @@ def test_what_cannot_be_compiled_is_one_sentence(calls, tmp_path):
     with pytest.raises(EnvironmentFault, match=said), Compiled(model, True, tmp_path).ready():
         raise BackendCompilerFailed(lambda: None, RuntimeError("no room\nat all"), None)
     assert model.unet._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_a_compiled_training_goes_on_bitwise(tmp_path):
+    """Two processes would find the same code in the cache; here the compiler begins anew each time."""
+    training = settings(ema=defaults("training/ema.json", decay=0.9))
+
+    def ran(**options):
+        model = laid_out()
+        compiled = Compiled(model, True, tmp_path / "compiled")
+        with compiled.ready():
+            trainer, _ = run(training, model=model, compiled=compiled, precision="bf16", **options)
+        return trainer
+
+    whole = held(ran())
+    ran(steps=3, hooks=Kept(tmp_path / "kept", 3))
+    checkpoint, _ = checkpoints.newest(tmp_path / "kept")
+    made = sorted((tmp_path / "compiled").rglob("*.so"))
+    assert made
+    assert held(ran(resume=checkpoint)) == whole
+    assert sorted((tmp_path / "compiled").rglob("*.so")) == made
