@@ -64,7 +64,7 @@ def opened(open_store: Callable[[Path], S | None], folder: Path, progress: Progr
     """The store in `folder`; None where there is none, or, after a warning, where it is damaged."""
     store = open_store(folder)
     if store is None and folder.is_dir():
-        progress.warn(f"the cache in {shown(folder, 1000)} is damaged: it is made anew")
+        progress.warn(f"the cache in {shown(folder, 1000)} is damaged, or of another version: it is made anew")
     return store
 
 

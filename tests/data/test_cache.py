@@ -205,7 +205,7 @@ def test_a_flipped_bit_is_noticed_and_said(ready, tmp_path, progress, file):
     source = Drawn(5, bad)
     ready(source, on_error="skip")
     assert source.asked == 5
-    assert f"the cache in {folder} is damaged: it is made anew" in progress.warnings
+    assert f"the cache in {folder} is damaged, or of another version: it is made anew" in progress.warnings
     assert (folder / file).read_bytes() == before
 
 
