@@ -80,11 +80,13 @@ def test_a_stop_after_a_damaged_checkpoint_keeps_what_it_saves(here, limit, caps
 def test_lost_checkpoints_are_said_before_the_steps_are_made_again(here, run, capsys):
     before = logged(here)
     shutil.rmtree(run / "checkpoints")
+    with (run / "log.jsonl").open("a") as file:
+        file.write('{"step": "edited", "loss": 0}\n')
     capsys.readouterr()
     assert recipe() == 0
     err = capsys.readouterr().err
     assert "the log reaches step 3, but no checkpoint is there: beginning again at step 0" in err
-    assert logged(here)[:3] == before
+    assert [line for line in logged(here) if line[0] != "edited"][:3] == before
     assert runs(here) == ["001"]
 
 

@@ -96,7 +96,8 @@ class Keeper:
 
     def _begin_again(self) -> None:
         """From the start: a new run, one that was stopped before its first checkpoint, or one that has lost them."""
-        logged = max((line["step"] for line in self.folder.read_log() if "step" in line), default=0)
+        steps = (line.get("step") for line in self.folder.read_log())
+        logged = max((step for step in steps if isinstance(step, int)), default=0)
         if logged:
             self.progress.warn(f"the log reaches step {logged}, but no checkpoint is there: beginning again at step 0")
         self._trim_log(0)
