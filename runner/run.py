@@ -9,14 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-
 from runner.data.cache import Pictures, prepare
 from runner.data.captions import require_captions
 from runner.data.source import Source
 from runner.data.texts import Texts
+from runner.engine import engine
 from runner.memory import free_memory, guarded, stage_mends
 from runner.methods import method_of
 from runner.models import family_class
@@ -41,8 +38,6 @@ from runner.training.stage import Around, run_training
 
 if TYPE_CHECKING:
     from runner.captioning import CaptionFacts
-
-_ACCELERATE = {"fp32": "no"}  # accelerate's word
 
 
 class Run:
@@ -74,16 +69,7 @@ class Run:
         self.folder, self.cache_dir = folder, cache_dir
         self.progress, self.stop, self.world = progress, stop, world
         self.samples = Samples(folder, settled.portable)
-        compute = self.values["compute"]
-        precision = compute["mixed_precision"]
-        if compute["allow_tf32"]:
-            torch.backends.cuda.matmul.allow_tf32 = True
-        AcceleratorState._reset_state()  # of a run before in this process, with another number format
-        self.accelerator = Accelerator(
-            mixed_precision=_ACCELERATE.get(precision, precision),
-            cpu=compute["device"] == "cpu",
-            fsdp_plugin=_sharing() if world.count > 1 and compute["strategy"] == "fsdp" else None,
-        )
+        self.accelerator = engine(self.values["compute"], world)
 
     def __call__(self) -> None:
         """Runs the stages that the recipe has.
@@ -236,13 +222,6 @@ class Run:
         """Code for a model that only draws; a training's is made for its steps."""
         on = self.values["compute"]["compile"] and "training" not in self.values
         return self.gallery.compiled(family, self.cache_dir / "compiled") if on else nullcontext()
-
-
-def _sharing() -> Any:
-    """What makes the engine share out weights."""
-    from runner.training.sharded import plugin
-
-    return plugin()
 
 
 def _parameters(family: Family) -> str:

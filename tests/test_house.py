@@ -28,7 +28,7 @@ LINE = [
     ["diffusion.schedules", "diffusion.samplers", "diffusion.denoise", "prompts"],
     ["models"],
     ["diffusion.objectives", "methods", "sampling", "captioning"],
-    ["training"],
+    ["training", "engine"],
     ["settle", "smoke"],
     ["plan", "look"],
     ["run", "going_on"],

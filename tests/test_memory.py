@@ -1,4 +1,8 @@
-"""Memory that runs out, wherever it does, is one sentence and exit code 5."""
+"""Memory is kept for the next step on a CPU; where it runs out, that is one sentence and exit code 5."""
+
+import ctypes
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +62,34 @@ def test_a_verb_without_a_run_says_it_too(capsys, monkeypatch):
     monkeypatch.setattr(verbs, "validate", run_out)
     assert main(["validate", "quickstart"]) == 5
     assert "the machine is out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_memory_that_is_freed_is_not_asked_for_again():
+    """Blocks that are made anew take no page from the system, and go back when they are to."""
+    program = """
+import ctypes
+import resource
+from runner.memory import free_memory, keep_memory
+
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [library.malloc(ctypes.c_size_t(2**24)) for _ in range(8)]
+    for block in blocks:
+        ctypes.memset(block, 1, 2**24)
+    for block in reversed(blocks):
+        library.free(ctypes.c_void_p(block))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(min(faults() for _ in range(3)))
+keep_memory()
+print(min(faults() for _ in range(3)))
+free_memory()
+print(faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    by_itself, kept, freed = map(int, done.stdout.split())
+    assert kept < 32 < min(by_itself, freed)  # 128 MiB are 64 pages of 2 MiB at least

@@ -42,6 +42,7 @@ def stage(model, sampling, compute, gate):
 
     from runner.language.load import parse
     from runner.language.recipe import read
+    from runner.memory import keep_memory
     from runner.models import family_class
     from runner.models.fast import lay_out
     from runner.outputs.folder import RunFolder
@@ -54,6 +55,7 @@ def stage(model, sampling, compute, gate):
     values = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": str(model)}}
     values |= {"compute": {"device": "cpu", **compute}, "sampling": {"seed": 5, **sampling}}
     settled = settle(read(parse(json.dumps(values), "recipe.yaml"))[0], offline=True)
+    keep_memory()  # as every run on a CPU does
     progress, outputs = create(quiet=True), Path(tempfile.mkdtemp(dir=model))
     family = family_class(settled.model.family).build(
         settled.model, device=torch.device("cpu"), seed=0, compute=settled.values["compute"], progress=progress
@@ -72,12 +74,15 @@ def stage(model, sampling, compute, gate):
 
 
 def unet(model, pixels, batch_size, steps, compute, gate):
-    """The UNet's calls for as many steps, and nothing else."""
+    """The UNet's calls for as many steps, and nothing else; memory is kept as the product keeps it."""
     import torch
     from diffusers import UNet2DModel
 
+    from runner.memory import keep_memory
+
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[compute["dtype"]]
     memory = torch.channels_last if compute["channels_last"] else torch.contiguous_format
+    keep_memory()
     called = UNet2DModel.from_pretrained(model / "unet", torch_dtype=dtype).to(memory_format=memory).eval()
     x = torch.randn(batch_size, 3, pixels, pixels).to(dtype, memory_format=memory)
     times = torch.linspace(999, 0, steps).long()

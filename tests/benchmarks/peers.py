@@ -152,7 +152,10 @@ def bare_step(pixels, batch_size, precision, lay_out):
 
 
 def bare(pixels, batch_size, precision, lay_out, gate):
-    """`bare_step` without end."""
+    """`bare_step` without end, with memory kept as the product keeps it."""
+    from runner.memory import keep_memory
+
+    keep_memory()
     step = bare_step(pixels, batch_size, precision, lay_out)
     gate.ready()
     while True:

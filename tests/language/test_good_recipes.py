@@ -79,7 +79,7 @@ def test_absent_sections_stay_absent_and_groups_are_filled() -> None:
         "attention_slicing": False,
         "vae_slicing": False,
         "vae_tiling": False,
-        "dataloader_num_workers": 1,
+        "dataloader_num_workers": "auto",
         "processes": 1,
         "strategy": "ddp",
     }

@@ -86,6 +86,19 @@ def test_a_cpu_trains_in_bf16_where_it_has_instructions_for_it(monkeypatch, ther
     assert machine.settle({"compute": defaults("compute.json", device="cpu")})["mixed_precision"] == "fp32"
 
 
+@pytest.mark.parametrize("asked, settled", [("auto", 0), (0, 0), (2, 2)])
+def test_no_thread_prepares_batches_beside_those_of_a_cpu_unless_it_is_asked_for(asked, settled):
+    compute = defaults("compute.json", device="cpu", dataloader_num_workers=asked)
+    assert machine.settle({"compute": compute, "training": {}})["dataloader_num_workers"] == settled
+
+
+def test_a_thread_prepares_batches_beside_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    compute = defaults("compute.json", device="cuda")
+    assert machine.settle({"compute": compute, "training": {}})["dataloader_num_workers"] == 1
+
+
 def test_what_compiling_needs_is_named(monkeypatch):
     monkeypatch.setattr(fast.shutil, "which", lambda name: None)
     assert fast.lacking("cpu") == "a C++ compiler (g++)"
