@@ -19,12 +19,12 @@ from runner.methods.groups import Group
 from runner.models.fast import Compiled
 from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
+from runner.training.dropout import seed_dropout
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
 from runner.training.together import Objective, together
 
 _KINDS = {"parameters": "weights", "ema": "average of the weights", "optimizer": "optimizer's state"}
-DROPOUT_STREAM = 0x9E3779B9  # keeps dropout's seeds apart from those of other uses of torch's generator
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
         with trainer.compiled.eagerly() if smaller else nullcontext():
             for left, waiting in enumerate(micro_batches, 1 - len(micro_batches)):
                 batch = waiting.to(accelerator.device)
-                torch.manual_seed(_dropout_seed(seed, batch.first))
+                seed_dropout(accelerator.device, seed, batch.first)
                 with trainer.together.syncing(last=left == 0):
                     with accelerator.autocast():
                         losses = trainer.together.losses(objective, batch, trainer.training)
@@ -239,8 +239,3 @@ def _diverged(what: str, value: str, step: int, rate: float) -> Diverged:
         f"the {what} became {value} at step {step}: lower training.learning_rate (it was {rate:g}) "
         "or use compute.mixed_precision: fp32; checkpoints written before are whole"
     )
-
-
-def _dropout_seed(seed: int, first: int) -> int:
-    """Dropout of a micro-batch follows from the seed and its first sample's number."""
-    return (seed * DROPOUT_STREAM + first) % 2**63
