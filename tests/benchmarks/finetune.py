@@ -34,29 +34,14 @@ KINDS = {
 
 def write_model(folder):
     """Stable Diffusion 1.5 at a quarter of its width."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     from runner.models import toy_parts
+    from tests.benchmarks import models
 
     torch.manual_seed(0)
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    tokenizer = toy_parts.clip_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=192, intermediate_size=768, num_hidden_layers=12, num_attention_heads=12
-    )
-    StableDiffusionPipeline(
-        unet=UNet2DConditionModel(
-            sample_size=32, block_out_channels=(80, 160, 320, 320), cross_attention_dim=192, norm_num_groups=16
-        ),
-        vae=AutoencoderKL(block_out_channels=(32, 64, 128, 128), layers_per_block=2, sample_size=256, **blocks),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        scheduler=PNDMScheduler(beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    channels = {"block_out_channels": (80, 160, 320, 320), "cross_attention_dim": 192, "norm_num_groups": 16}
+    vae = {"block_out_channels": (32, 64, 128, 128), "sample_size": 256}
+    text = {"vocab_size": len(toy_parts.clip_tokenizer()), "hidden_size": 192, "intermediate_size": 768}
+    models.stable_diffusion(folder, unet={"sample_size": 32, **channels}, vae=vae, text=text)
 
 
 def loader(folder, tokenizer, pixels, batch_size):

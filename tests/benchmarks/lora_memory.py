@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from runner import cli
 from runner.data.builtin import draw, scene
-from runner.models import toy_parts
+from tests.benchmarks import models
 
 KINDS = ("bare", "ours")
 RANK, RATE = 16, 1e-4
@@ -32,19 +32,9 @@ RANK, RATE = 16, 1e-4
 
 def write_model(folder):
     """Stable Diffusion 1.5's sizes, random weights; its tokenizer is a small one."""
-    tokenizer = toy_parts.clip_tokenizer()
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    StableDiffusionPipeline(
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        vae=AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512, **blocks),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        scheduler=PNDMScheduler(beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    unet = {"sample_size": 64, "cross_attention_dim": 768}
+    vae = {"block_out_channels": (128, 256, 512, 512), "sample_size": 512}
+    models.stable_diffusion(folder, unet=unet, vae=vae, text={"hidden_size": 768, "intermediate_size": 3072})
 
 
 def bare(folder, options):

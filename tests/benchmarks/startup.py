@@ -1,6 +1,7 @@
 """How long each verb takes to start and end, and what `recipe run` imports.
 
     python -m tests.benchmarks.startup [--rounds 9]
+    python -m tests.benchmarks.startup --compiled       from the command to the first step that was compiled before
 
 Each is a process of its own, in turns: seconds on the clock, and of a CPU, which a busy machine changes less. The first
 row is Python alone. Modules are kept compiled, as pip does when it installs them.
@@ -14,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.pairs import spread
+from tests.benchmarks import product
+from tests.benchmarks.pairs import Worker, spread
+from tests.benchmarks.training import SETTINGS, recipe
 
 LIGHT = ("--help", "ls", "validate sd_lora", "show sd_lora", "schema", "schema training", "diff tiny_lora sd_lora")
 RUNS = ("quickstart --dry-run", "quickstart --smoke", "folder --dry-run", "folder --smoke", "sd_lora --smoke")
@@ -80,10 +84,31 @@ def imports(folder, environment):
         print(f"{run:32}{seconds:12.1f}  {', '.join(modules)}", flush=True)
 
 
+def compiled(rounds):
+    """Prints what a run of a compiled UNet takes until its first step is done, with its code made then and kept."""
+    print(f"{'':24}{'seconds on the clock':>26}")
+    with tempfile.TemporaryDirectory() as root:
+        for name, on, count in (("not compiled", False, rounds), ("code made", True, 1), ("code kept", True, rounds)):
+            pictures = {"type": "builtin", "num_images": 64, "resolution": 32}
+            values = recipe(root, 32, 16, {**SETTINGS["compiled"], "compile": on}) | {"data": pictures}
+            seconds = []
+            for _ in range(count):
+                start = time.perf_counter()
+                worker = Worker(name, partial(product.train, values, Path(root, "cache")))
+                worker.turn(1)
+                seconds.append(time.perf_counter() - start)
+                worker.close()
+            print(f"{name:24}{spread(seconds, 1):>26}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compiled", action="store_true")
     options = parser.parse_args()
+    if options.compiled:
+        compiled(options.rounds)
+        return
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
