@@ -7,13 +7,14 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from runner.errors import EnvironmentFault
@@ -56,6 +57,7 @@ class Compiled:
     """
 
     def __init__(self, family: Family, on: bool, folder: Path) -> None:
+        self.on = on
         self._modules = _modules(family) if on else []
         self._folder = folder
 
@@ -74,8 +76,9 @@ class Compiled:
 
         try:
             # Each shape has its own code, so that what a step computes does not depend on the steps before it.
-            with _kept_in(self._folder), config.patch(recompile_limit=_SHAPES):
+            with _kept_in(self._folder), config.patch(recompile_limit=_SHAPES), ExitStack() as stack:
                 for module in self._modules:
+                    stack.enter_context(_upsampling_left_out(module))
                     module.compile(dynamic=False)
                 yield
         except BackendCompilerFailed as error:
@@ -95,6 +98,19 @@ class Compiled:
             yield
         finally:
             _set(self._modules, code)
+
+
+@contextmanager
+def _upsampling_left_out(module: nn.Module) -> Iterator[None]:
+    """Upsampling in a module is not compiled: of two of them the code of torch 2.13 loses the gradient."""
+    parts = [part for part in module.modules() if isinstance(part, Upsample2D)]
+    for part in parts:
+        part.forward = torch.compiler.disable(part.forward)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.forward
 
 
 @contextmanager

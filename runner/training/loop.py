@@ -19,6 +19,7 @@ from runner.methods.groups import Group
 from runner.models.fast import Compiled
 from runner.models.trainable import Trainable
 from runner.training.checkpoints import Checkpoint
+from runner.training.code_check import require_true_gradients
 from runner.training.dropout import seed_dropout
 from runner.training.optimizers import lr_scheduler, optimizer
 from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
@@ -144,7 +145,9 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
 
     Raises:
         Diverged: a loss is NaN or infinite; nothing of the step, or of later ones, has been saved.
+        EnvironmentFault: compiled code computes something else.
     """
+    require_true_gradients(trainer, objective, seed)
     accelerator, training = trainer.accelerator, trainer.training
     parameters = list(trainer.parameters.values())
     pending: list[tuple[int, Tensor, float, Tensor | None]] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -143,9 +144,34 @@ def test_every_whole_step_runs_compiled_code(calls, tmp_path):
     compiled = Compiled(model, True, tmp_path / "compiled")
     with compiled.ready():
         run(training, model=model, compiled=compiled)
-    assert calls == [(model.unet, {"dynamic": False}, str(tmp_path / "compiled"))] * 2
+    assert calls == [(model.unet, {"dynamic": False}, str(tmp_path / "compiled"))] * 3  # one to see that it is right
     assert model.unet._compiled_call_impl is None
     assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") != str(tmp_path / "compiled")
+
+
+def test_code_that_computes_other_gradients_does_not_train(monkeypatch, tmp_path):
+    model = family()
+    before = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
+
+    def cut(_, arguments):
+        sample, skips, embedding = arguments
+        return sample.detach(), tuple(skip.detach() for skip in skips), embedding
+
+    def compile(module, **options):
+        def called(*arguments, **named):
+            """Loses the gradient of what comes before the last block."""
+            with module.up_blocks[-1].register_forward_pre_hook(cut):
+                return module._call_impl(*arguments, **named)
+
+        module._compiled_call_impl = called
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    compiled, hooks = Compiled(model, True, tmp_path), Hooks()
+    said = r"other gradients than the model itself.*write compute.compile: false"
+    with pytest.raises(EnvironmentFault, match=said), compiled.ready():
+        run(settings(max_train_steps=1), model=model, compiled=compiled, hooks=hooks)
+    assert hooks.lines == []
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.unet.state_dict().items())
 
 
 def test_drawing_on_the_way_is_not_compiled(calls, tmp_path):
@@ -172,6 +198,34 @@ def test_what_cannot_be_compiled_is_one_sentence(calls, tmp_path):
     with pytest.raises(EnvironmentFault, match=said), Compiled(model, True, tmp_path).ready():
         raise BackendCompilerFailed(lambda: None, RuntimeError("no room\nat all"), None)
     assert model.unet._compiled_call_impl is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_compiled_code_has_the_gradients_of_the_model(tmp_path, precision):
+    """Of every weight, in a UNet with two upsamplings."""
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownBlock2D",) * 3, "up_block_types": ("UpBlock2D",) * 3}
+    sizes = {"sample_size": 16, "block_out_channels": (8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4}
+    model = family()
+    model.unet = model.parts["unet"] = UNet2DModel(**sizes, **blocks).train()
+    compiled, x, t = Compiled(model, True, tmp_path), torch.randn(4, 3, 16, 16), torch.tensor([9, 99, 500, 999])
+
+    def gradients():
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            model.unet(x, t).sample.float().square().mean().backward()
+        found = {name: p.grad for name, p in model.unet.named_parameters()}
+        model.unet.zero_grad()
+        return found
+
+    with compiled.ready():
+        code = gradients()
+        with compiled.eagerly():
+            expected = gradients()
+    for name, gradient in expected.items():
+        if name.endswith("to_k.bias"):  # a softmax does not see it: only rounding is left of its gradient
+            continue
+        assert (code[name] - gradient).norm() <= (0.5 if precision == "bf16" else 1e-4) * gradient.norm(), name
 
 
 @pytest.mark.slow
