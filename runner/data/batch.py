@@ -52,7 +52,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The batch on `device`, copied without waiting where that is possible, with pictures as a model sees them."""
-        there = self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        waits = device.type != "cuda"  # elsewhere the copy may be read before it is made
+        there = self._each(lambda tensor: tensor.to(device, non_blocking=not waits))
         pixels = there.pixels
         if pixels is not None and there.mirrored is not None:
             pixels = torch.where(there.mirrored[:, None, None, None], pixels.flip(3), pixels)

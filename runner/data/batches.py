@@ -169,8 +169,8 @@ class Batches:
         return [batch.pinned() for batch in made] if self._pin_for is not None else made
 
     def _on_its_gpu(self) -> None:
-        """Each thread has a current GPU of its own, and memory that is pinned for another would take room there."""
-        if self._pin_for is not None:
+        """Each thread has a current GPU of its own, at first the first, and pinning for another takes room there."""
+        if self._pin_for is not None and self._pin_for.index is not None:
             torch.cuda.set_device(self._pin_for)
 
     def batches(self, numbers: range) -> list[Batch]:

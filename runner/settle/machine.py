@@ -19,9 +19,8 @@ _ROOM = 2 * 2**30  # bytes left for activations
 def settle(values: dict[str, Any]) -> dict[str, str | int]:
     """The device, the number format of training and the threads that prepare its batches, in place of `auto`.
 
-    On a CPU with instructions for it bf16 takes between half and three quarters of fp32's time; what only draws there
-    stays in fp32. A thread beside those that compute takes more from them there than it prepares: with one, a step of a
-    UNet2DModel of 6 million parameters takes 1.05 to 1.15 times as long on two cores, where a batch takes 0.01 of it.
+    On a CPU with instructions for it bf16 takes about three quarters of fp32's time; what only draws there stays in
+    fp32. A thread beside those that compute takes more from them there than it prepares.
 
     Raises:
         EnvironmentFault: the device asked for is not there.

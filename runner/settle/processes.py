@@ -72,6 +72,9 @@ def _unsharded(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
         if compute[key] is True:
             message = f"{key} does not work on parts of weights, as fsdp has them: write auto or false"
             yield recipe.problem(("compute", key), "fsdp", message)
+    if "prior" in values.get("data", {}) and "aspect_ratio_buckets" in values["data"]:
+        message = "with prior pictures and buckets, processes have other numbers of batches, and fsdp waits: write ddp"
+        yield recipe.problem(place, "fsdp", message)
     kind = values["training"]["optimizer"]["type"]
     if kind not in _SHARDED:
         message = f"{kind} does not work on parts of weights, as fsdp has them: use {', '.join(_SHARDED)}"

@@ -12,10 +12,9 @@ from runner.models.fast import lacking
 _STEPS = {"cuda": 2_000}
 """From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
 
-On a CPU it saves none: convolutions take two thirds of a step, by the same routines, and code made for norms is no
-faster than torch's own. Measured with a UNet2DModel of 6 million parameters in bf16 on two cores: 1.0 times as fast at
-32 pixels and 0.93 times at 64, after two minutes of compiling. channels_last has faster convolutions there and slower
-norms: 0.9 times as fast.
+On a CPU it saves none: convolutions take most of a step, by the same routines, and code made for norms is no faster.
+Measured with a UNet2DModel of 6 million parameters in bf16 on two cores: 1.0 times as fast at 32 pixels and 0.93 times
+at 64, after two minutes of compiling. channels_last has faster convolutions there and slower norms: 0.9 times as fast.
 """
 
 KEYS = ("channels_last", "compile", "allow_tf32")

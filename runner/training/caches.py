@@ -76,7 +76,8 @@ class Caches:
         """Of the parts' weights, and of how texts become tokens."""
         family = self._family
         words = [str(sorted(family.tokenizer(name).get_vocab().items())) for name in names if name in family.TEXT_PARTS]
-        made_of = [fingerprint(family.parts[name] for name in names), *words, str(self._device.type)]
+        fast = (key for key in ("channels_last", "allow_tf32") if self._values["compute"][key])
+        made_of = [fingerprint(family.parts[name] for name in names), *words, str(self._device.type), *fast]
         return hashlib.sha256("\n".join(made_of).encode()).hexdigest()
 
     @torch.no_grad()

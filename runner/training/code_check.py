@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from runner.errors import EnvironmentFault
+from runner.memory import ran_out
 from runner.training.dropout import seed_dropout
 from runner.training.together import Objective
 
@@ -21,14 +22,22 @@ _MOST = 0.1  # of the parameters
 def require_true_gradients(trainer: Trainer, objective: Objective, seed: int) -> None:
     """Compares how long the gradients of one batch are by compiled code and without it; nothing of it stays.
 
+    Where memory runs out in it, and a step may be split, nothing is compared.
+
     Raises:
         EnvironmentFault: they are others. torch's compiler has had faults that raise no error and train a model badly.
     """
     if not trainer.compiled.on or trainer.step >= trainer.batches.work.steps:
         return
-    with trainer.compiled.eagerly():
-        expected = _gradients(trainer, objective, seed)
-    found = _gradients(trainer, objective, seed)
+    try:
+        with trainer.compiled.eagerly():
+            expected = _gradients(trainer, objective, seed)
+        found = _gradients(trainer, objective, seed)
+    except (MemoryError, RuntimeError) as error:
+        if not (ran_out(error) and trainer.training["on_oom"] == "shrink"):
+            raise
+        trainer.optimizer.zero_grad()  # the step itself makes its batches smaller
+        return
     apart = sum(g.numel() for name, g in expected.items() if _differs(found.get(name), g))
     if apart > _MOST * sum(g.numel() for g in expected.values()):
         raise EnvironmentFault(

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -27,9 +28,16 @@ _UNIT = 2**20  # numbers: blocks with more are gathered by themselves while they
 
 
 def plugin() -> FullyShardedDataParallelPlugin:
-    """What makes accelerate share out weights."""
+    """What makes accelerate share out weights.
+
+    Numbers are as wide as they are without it: accelerate's own policy would round batches, and with them timesteps and
+    noise, and sum gradients in 16 bits.
+    """
     return FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        cpu_ram_efficient_loading=False,
+        mixed_precision_policy=MixedPrecisionPolicy(cast_forward_inputs=False),
     )
 
 

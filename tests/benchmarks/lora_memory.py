@@ -83,6 +83,7 @@ name: lora
 data: {{type: builtin, num_images: 4, resolution: {options.pixels}}}
 model: {{type: pretrained, id: {folder}}}
 adapter: {{type: lora, rank: {RANK}}}
+compute: {{device: cpu, mixed_precision: fp32}}
 training: {{max_train_steps: {options.steps}, batch_size: {options.batch_size}, learning_rate: {RATE}}}
 """,
         "utf-8",

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
-from runner import run as run_module
+from runner import engine
 from runner.settle import processes
 from runner.training import checkpoints, sharded
 from tests.conftest import defaults
@@ -95,10 +95,20 @@ def test_parts_learn_what_the_whole_does_and_go_on_as_either(here):
     assert close(alone, last) and close(shared, last)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_batches_and_gradients_are_as_wide_as_without_it(precision):
+    """accelerate has a policy for numbers of 16 bits, which would round timesteps too."""
+    plugin = sharded.plugin()
+    plugin.set_mixed_precision(precision)
+    policy = plugin.mixed_precision_policy
+    assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (None, None, None)
+    assert not policy.cast_forward_inputs
+
+
 def allowed(_rank):
     """Lets a run on a CPU share out weights."""
     processes._unsharded = lambda *_: ()
-    run_module.Accelerator = fsdp
+    engine.Accelerator = fsdp
     prepare = sharded.Sharded.prepare
 
     def told(*arguments):

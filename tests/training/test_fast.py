@@ -111,14 +111,22 @@ def test_batches_for_a_gpu_are_prepared_in_pinned_memory(monkeypatch, workers):
     assert pinned == []
 
 
-def test_batches_are_copied_without_waiting(monkeypatch):
+def test_one_gpu_without_a_number_is_the_one_that_threads_have(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: torch.cuda._utils._get_device_index(device))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    of = batches(work(max_train_steps=2), workers=1, pin_for=torch.device("cuda"))
+    assert len(list(of.from_step(0))) == 2
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_only_pinned_batches_are_copied_without_waiting(monkeypatch, device):
+    """A copy from other memory to mps may be read before it is made."""
     asked = []
-    real = torch.Tensor.to
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: asked.append(k) or real(self, *a, **k))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: asked.append(k) or self)
     ((batch,),) = batches(work(max_train_steps=1)).from_step(0)
     asked.clear()
-    batch.to(torch.device("cpu"))
-    assert asked and all(options == {"non_blocking": True} for options in asked)
+    batch.to(torch.device(device))
+    assert asked and all(options == {"non_blocking": device == "cuda"} for options in asked)
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import pytest
 
+from runner.models import toys
 from tests.conftest import each
-from tests.training.finetune import CACHES, Samples, assert_equal_work, recipe, run, weights
+from tests.training.finetune import CACHE, CACHES, Samples, assert_equal_work, recipe, run, weights
 from tests.training.plain import Plain
 
 OBJECTIVES = {
@@ -48,3 +49,11 @@ def test_the_text_encoder_learns_with_a_rate_of_its_own(here, toy):
 def test_sdxl_learns_as_in_a_plain_loop(here, toy):
     freeze = ["vae", "text_encoder", "text_encoder_2"]
     assert_parity(toy("stable_diffusion_xl"), freeze, {}, {}, {"unet": 1e-3})
+
+
+def test_latents_that_other_settings_made_are_not_taken(here):
+    """Their last bits are others, and a repeated run would end with other weights."""
+    toys.stable_diffusion(here / "toy")
+    for count, on in ((1, False), (2, True), (2, False)):
+        run(recipe(here / "toy", training={"max_train_steps": 1}, compute={"channels_last": on}))
+        assert len([path for path in (CACHE / "latents").iterdir() if path.is_dir()]) == count
