@@ -23,7 +23,7 @@ from runner.shown import shown
 
 _SHAPES = 256  # of batches, each with code of its own: pictures of several sizes
 _DENOISERS = ("unet", "transformer")
-_COMPILERS = ("g++", "c++", "clang++")
+_COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch takes where CXX names none
 
 
 def lay_out(family: Family) -> None:
@@ -39,8 +39,8 @@ def lacking(device: str) -> str | None:
         return "a CPU or an NVIDIA GPU"
     if device == "cuda" and find_spec("triton") is None:
         return "the package triton"
-    if not any(map(shutil.which, filter(None, [os.environ.get("CXX"), *_COMPILERS]))):
-        return "a C++ compiler (g++)"
+    if shutil.which(os.environ.get("CXX", _COMPILER)) is None:
+        return f"a C++ compiler ({_COMPILER})"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return f"Python's headers (python{sys.version_info.major}.{sys.version_info.minor}-dev)"
     return None
@@ -104,13 +104,16 @@ class Compiled:
 def _upsampling_left_out(module: nn.Module) -> Iterator[None]:
     """Upsampling in a module is not compiled: of two of them the code of torch 2.13 loses the gradient."""
     parts = [part for part in module.modules() if isinstance(part, Upsample2D)]
+    before = [vars(part).get("forward") for part in parts]  # offloading has one of its own there
     for part in parts:
         part.forward = torch.compiler.disable(part.forward)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for part in parts:
+        for part, forward in zip(parts, before, strict=True):
             del part.forward
+            if forward is not None:
+                part.forward = forward
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import runner
+from runner.errors import EnvironmentFault
+from runner.shown import shown
 
 _SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")  # by torch's launcher, on which accelerate's is built
 
@@ -28,12 +30,26 @@ class Started:
 
 
 def started() -> Started | None:
-    """What a launcher says of this process; None where none started it, or it started no other."""
+    """What a launcher says of this process; None where none started it, or it started no other.
+
+    Raises:
+        EnvironmentFault: it says something that is no number.
+    """
     if any(name not in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")):
         return None
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local, restarts = os.environ.get("LOCAL_WORLD_SIZE", count), os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
-    return Started(rank, count, int(local), int(restarts)) if count > 1 else None
+    rank, count = _number("RANK"), _number("WORLD_SIZE")
+    local, restarts = _number("LOCAL_WORLD_SIZE", count), _number("TORCHELASTIC_RESTART_COUNT", 0)
+    return Started(rank, count, local, restarts) if count > 1 else None
+
+
+def _number(name: str, otherwise: int = 0) -> int:
+    text = os.environ.get(name, str(otherwise))
+    if not (text.isascii() and text.isdigit()):
+        raise EnvironmentFault(
+            f"the environment's {name} is not a number ({shown(text)}): start by torchrun or accelerate launch, which "
+            f"set it, or unset {name}"
+        )
+    return int(text)
 
 
 def alone() -> None:

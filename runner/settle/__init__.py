@@ -96,7 +96,8 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
 
         require(values["training"]["optimizer"]["type"])
     source = given.data() if "data" in values else None
-    values["compute"] |= speed.settle(values, source.count if source is not None else None)
+    pictures = source.shown(values["data"].get("max_images")) if source is not None else None
+    values["compute"] |= speed.settle(values, pictures)
     captioner = _captioner(given) if "caption" in values.get("data", {}) else None
     model = refiner = None
     if "model" in values:

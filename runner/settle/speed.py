@@ -30,7 +30,7 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     compute = values["compute"]
     if "training" not in values:
         return {key: compute[key] is True for key in KEYS}
-    device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and compute["strategy"] != "fsdp"
+    device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and not _in_parts(compute)
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
         "channels_last": narrow and device == "cuda",
@@ -46,7 +46,7 @@ def _pays(values: dict[str, Any], pictures: int | None) -> bool:
     Pictures of many sizes would each be compiled for; weights that are shared out are not compiled.
     """
     device, training = values["compute"]["device"], values["training"]
-    if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or values["compute"]["strategy"] == "fsdp":
+    if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or _in_parts(values["compute"]):
         return False
     if training["gradient_checkpointing"]:
         return False
@@ -55,6 +55,11 @@ def _pays(values: dict[str, Any], pictures: int | None) -> bool:
         per_step = training["batch_size"] * training["gradient_accumulation_steps"]
         steps = training["num_train_epochs"] * (pictures or 0) // per_step
     return steps >= _STEPS[device] and lacking(device) is None
+
+
+def _in_parts(compute: dict[str, Any]) -> bool:
+    """Whether processes share out the weights."""
+    return bool(compute["strategy"] == "fsdp" and compute["processes"] > 1)
 
 
 def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:

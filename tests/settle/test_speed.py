@@ -48,7 +48,7 @@ def test_on_a_cpu_compiling_saves_nothing():
         {"device": "mps", "mixed_precision": "fp32"},
         {"data": {"aspect_ratio_buckets": {}}},
         {"training": {"gradient_checkpointing": True}},
-        {"strategy": "fsdp"},
+        {"strategy": "fsdp", "processes": 2},
         {"compile": False},
     ],
 )

@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 
+from runner.cli import main
 from runner.errors import EnvironmentFault
 from runner.processes import alone, command, started
 from runner.processes.world import join
@@ -86,3 +87,12 @@ def test_a_word_that_is_wrong_is_said_once(here):
 def test_the_command_reads_the_words_of_a_launcher_without_torch():
     code = "import sys; import runner.processes; sys.exit(any(name in sys.modules for name in ('torch', 'accelerate')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_rank_that_is_no_number_is_one_sentence(here, monkeypatch, capsys):
+    for name, value in {**RANKS, "RANK": "first"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "quickstart", "--dry-run"]) == 5
+    said = capsys.readouterr().err
+    assert "the environment's RANK is not a number (first): start by torchrun or accelerate launch" in said
+    assert "Traceback" not in said
