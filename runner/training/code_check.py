@@ -1,4 +1,4 @@
-"""Compiled code is tried on one batch before it trains: what it computes must be what the model does."""
+"""Compiled code is tried on one batch before it trains: its gradients must be about as long as the model's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from runner.errors import EnvironmentFault
 from runner.memory import ran_out
-from runner.training.dropout import seed_dropout
 from runner.training.together import Objective
 
 if TYPE_CHECKING:
@@ -27,8 +26,9 @@ def require_true_gradients(trainer: Trainer, objective: Objective, seed: int) ->
     Raises:
         EnvironmentFault: they are others. torch's compiler has had faults that raise no error and train a model badly.
     """
-    if not trainer.compiled.on or trainer.step >= trainer.batches.work.steps:
-        return
+    work = trainer.batches.work
+    if not trainer.compiled.on or trainer.step >= work.steps or work.is_smaller(trainer.step):
+        return  # no code is made, or none that is used
     try:
         with trainer.compiled.eagerly():
             expected = _gradients(trainer, objective, seed)
@@ -48,13 +48,9 @@ def require_true_gradients(trainer: Trainer, objective: Objective, seed: int) ->
 
 def _gradients(trainer: Trainer, objective: Objective, seed: int) -> dict[str, Tensor]:
     """Those of a step's first batch, in the machine's memory."""
-    accelerator, batches = trainer.accelerator, trainer.batches
-    batch = batches.ready(batches.work.micro_batches(trainer.step)[0])[0].to(accelerator.device)
-    seed_dropout(accelerator.device, seed, batch.first)
-    with trainer.together.syncing(last=False):
-        with accelerator.autocast():
-            losses = trainer.together.losses(objective, batch, trainer.training)
-        accelerator.backward((losses * batch.weight).sum())
+    batches = trainer.batches
+    batch = batches.ready(batches.work.micro_batches(trainer.step)[0])[0]
+    trainer.backward(objective, batch.to(trainer.accelerator.device), seed, last=False)
     gradients = {name: p.grad.float().cpu() for name, p in trainer.parameters.items() if p.grad is not None}
     trainer.optimizer.zero_grad()
     return gradients

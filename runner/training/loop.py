@@ -124,6 +124,16 @@ class Trainer:
             self.batches.work = self.batches.work.split(checkpoint.values["batch_size"])
         self.step = checkpoint.step
 
+    def backward(self, objective: Objective, batch: Batch, seed: int, *, last: bool) -> Tensor:
+        """Adds the gradients of a micro-batch's loss and returns it; after a step's last, processes share them."""
+        seed_dropout(self.accelerator.device, seed, batch.first)
+        with self.together.syncing(last):
+            with self.accelerator.autocast():
+                losses = self.together.losses(objective, batch, self.training)
+            loss = (losses * batch.weight).sum()
+            self.accelerator.backward(loss)
+        return loss.detach()
+
     def shrink(self) -> None:
         """Forgets the step that was begun; from now on steps are made of smaller micro-batches."""
         self.optimizer.zero_grad()
@@ -199,13 +209,7 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
         with trainer.compiled.eagerly() if smaller else nullcontext():
             for left, waiting in enumerate(micro_batches, 1 - len(micro_batches)):
                 batch = waiting.to(accelerator.device)
-                seed_dropout(accelerator.device, seed, batch.first)
-                with trainer.together.syncing(last=left == 0):
-                    with accelerator.autocast():
-                        losses = trainer.together.losses(objective, batch, trainer.training)
-                    part = (losses * batch.weight).sum()
-                    accelerator.backward(part)
-                loss += part.detach()
+                loss += trainer.backward(objective, batch, seed, last=left == 0)
     except (MemoryError, RuntimeError) as error:
         if ran_out(error) and trainer.training["on_oom"] == "shrink" and trainer.batches.work.batch_size > 1:
             return None
