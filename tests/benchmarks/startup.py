@@ -4,7 +4,8 @@
     python -m tests.benchmarks.startup --compiled       from the command to the first step that was compiled before
 
 Each is a process of its own, in turns (with --compiled, one kind after another): seconds on the clock, and of a CPU,
-which a busy machine changes less. The first row is Python alone. Modules are kept compiled, as pip does when it installs them.
+which a busy machine changes less. The first row is Python alone. Modules are kept compiled, as pip does when it
+installs them.
 """
 
 import argparse
