@@ -18,8 +18,7 @@ def engine(compute: dict[str, Any], world: World) -> Accelerator:
     """The engine of a settled `compute` section: device, number format and strategy."""
     if compute["device"] == "cpu":
         keep_memory()
-    if compute["allow_tf32"]:
-        torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = compute["allow_tf32"]
     AcceleratorState._reset_state()  # of a run before in this process, with another number format
     return Accelerator(
         mixed_precision=_WORDS.get(compute["mixed_precision"], compute["mixed_precision"]),

@@ -14,7 +14,8 @@ import torch
 from runner.errors import EnvironmentFault
 
 _MACHINE_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
-_WORDS = (*_MACHINE_WORDS, "out of memory", "STATUS_ALLOC_FAILED")  # the last of cuBLAS and cuDNN
+_DEVICE_WORDS = ("STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED", "unable to find an engine")  # NVIDIA's
+_WORDS = (*_MACHINE_WORDS, *_DEVICE_WORDS, "out of memory")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST = 2**25  # bytes: glibc takes no larger threshold

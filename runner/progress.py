@@ -72,10 +72,10 @@ def silent() -> Progress:
 
 
 def memory() -> str:
-    """Memory in use, as "1.2 GiB": on the GPU if torch has one in use, else this process's resident memory."""
+    """Memory in use, as "1.2 GiB": on the GPU if this process has any there, else its resident memory."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return gibibytes(torch.cuda.memory_reserved())
+    if torch is not None and (reserved := torch.cuda.memory_reserved()):
+        return gibibytes(reserved)
     import psutil
 
     return gibibytes(psutil.Process().memory_info().rss)

@@ -9,6 +9,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the real hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys are faster on one thread, and steady beside other work
 
 ROOT = Path(__file__).resolve().parents[1]
+GPU = ROOT / "tests" / "gpu"
+
+
+def pytest_configure(config):
+    """Tests behave alike on every machine: a GPU is there only where those of tests/gpu run alone."""
+    asked = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    if not all(path.resolve().is_relative_to(GPU) for path in asked):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when it first looks for a GPU
 
 
 @pytest.fixture(autouse=True)

@@ -53,9 +53,10 @@ def learning(skeleton: Any, forward: Callable[[], object], *, checkpointed: bool
             kept[id(tensor._base)] = tensor._base
         return tensor
 
-    with FlopCounterMode(display=False) as flops, saved_tensors_hooks(keep, lambda tensor: tensor):
+    attention = _FusedAttention()
+    with FlopCounterMode(display=False) as flops, saved_tensors_hooks(keep, lambda tensor: tensor), attention:
         forward()
-    return Count(flops.get_total_flops(), sum(t.numel() * t.element_size() for t in kept.values()))
+    return Count(flops.get_total_flops() + attention.flops, sum(t.numel() * t.element_size() for t in kept.values()))
 
 
 def drawing(forward: Callable[[], object]) -> Count:
@@ -85,7 +86,18 @@ class _FusedAttention(TorchFunctionMode):
         query, key, value = inspect.signature(_attention).bind(*args, **(kwargs or {})).args[:3]
         rows, columns = query.shape[-2], key.shape[-2]
         self.flops += 2 * query.shape[:-2].numel() * rows * columns * (query.shape[-1] + value.shape[-1])
-        return query.new_empty(*query.shape[:-1], value.shape[-1])
+        output: torch.Tensor = _Attended.apply(query, key, value)
+        return output
+
+
+class _Attended(torch.autograd.Function):
+    """What attention gives, and what a fused kernel keeps of it for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
 
 
 class _Alive(TorchDispatchMode):

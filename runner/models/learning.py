@@ -15,8 +15,10 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from runner.data.batches import Batch
+from runner.diffusion.denoise import Tick
 from runner.diffusion.samplers import as_saved
 from runner.diffusion.schedules import DiscreteSchedule
+from runner.models.family import Drawn, Request
 from runner.models.pipeline import PipelineFamily
 from runner.models.quiet import silent
 from runner.models.trainable import Moments
@@ -38,6 +40,11 @@ class LearningFamily(PipelineFamily):
     def schedule(self) -> DiscreteSchedule:
         """DDPM's forward process with the betas and the prediction type of the model's own scheduler."""
         return DiscreteSchedule(DDPMScheduler.from_config(self._components["scheduler"].config), self._device)
+
+    def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
+        """See `Family.draw`."""
+        with _undisturbed(self._components["vae"]):
+            return super().draw(request, generators, tick)
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         factor = self.vae_scale_factor(self.facts)
@@ -139,3 +146,24 @@ class LearningFamily(PipelineFamily):
             return_tensors="pt",
         ).input_ids
         return encoder(ids.to(encoder.device), **options)
+
+
+@contextmanager
+def _undisturbed(vae: Any) -> Iterator[None]:
+    """A VAE decodes in the number format that it has, or that its pipeline gives it for a while: drawing on the way of
+    a training in fp16, autocast would put back what overflows there.
+    """
+    decode = vae.decode
+
+    def plainly(latents: Tensor, *arguments: Any, **options: Any) -> Any:
+        with torch.autocast(latents.device.type, enabled=False):
+            return decode(latents.to(vae.dtype), *arguments, **options)
+
+    autocast = torch.is_autocast_enabled(vae.device.type)
+    if autocast:
+        vae.decode = plainly
+    try:
+        yield
+    finally:
+        if autocast:
+            del vae.decode

@@ -71,7 +71,7 @@ class Record:
             "finished": None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "hardware": hardware(),
+            "hardware": hardware(settled.get("compute", {}).get("device")),
             "system": f"{platform.system()} {platform.release()}",  # platform.platform() would start a process
             "python": platform.python_version(),
             "versions": versions(),
@@ -138,10 +138,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def hardware() -> str:
-    """The GPU if torch has one, else the processor: "NVIDIA H100", "x86_64, 2 cores"."""
+def hardware(device: str | None) -> str:
+    """What a `compute.device` is: the GPU for cuda, else the processor: "NVIDIA H100", "x86_64, 2 cores"."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if device == "cuda" and torch is not None:
         return str(torch.cuda.get_device_name())
     return f"{platform.machine()}, {os.cpu_count()} cores"
 

@@ -49,7 +49,7 @@ class Origin:
         there = versions()
         return {
             **{package: there[package] for package in _PACKAGES if package in there},
-            "device": f"{self.compute['device']} ({hardware()})",
+            "device": f"{self.compute['device']} ({hardware(self.compute['device'])})",
             "mixed_precision": self.compute["mixed_precision"],
             "threads": torch.get_num_threads(),
             **({"processes": self.processes} if self.processes > 1 else {}),

@@ -1,11 +1,10 @@
 """What people draw with, each a kind of work for `pairs`: a step is one draw of a whole batch."""
 
-import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.benchmarks import peers
+from tests.benchmarks import peers, product
 
 PROMPTS = ["a red flower, masterpiece", "the blue house on a tree"]
 
@@ -40,8 +39,6 @@ def stage(model, sampling, compute, gate):
     """The sampling stage of a run of a recipe, in a new run's folder each time."""
     import torch
 
-    from runner.language.load import parse
-    from runner.language.recipe import read
     from runner.memory import keep_memory
     from runner.models import family_class
     from runner.models.fast import lay_out
@@ -49,16 +46,17 @@ def stage(model, sampling, compute, gate):
     from runner.outputs.samples import Samples
     from runner.progress import create
     from runner.sampling.gallery import Gallery
-    from runner.settle import settle
     from runner.signals import Stop
 
-    values = {"version": 1, "name": "drawn", "model": {"type": "pretrained", "id": str(model)}}
-    values |= {"compute": {"device": "cpu", **compute}, "sampling": {"seed": 5, **sampling}}
-    settled = settle(read(parse(json.dumps(values), "recipe.yaml"))[0], offline=True)
-    keep_memory()  # as every run on a CPU does
+    values = {"model": {"type": "pretrained", "id": str(model)}, "sampling": {"seed": 5, **sampling}}
+    settled = product.settled({**values, "compute": compute})
+    compute = settled.values["compute"]
+    if compute["device"] == "cpu":
+        keep_memory()
     progress, outputs = create(quiet=True), Path(tempfile.mkdtemp(dir=model))
+    device = torch.device(compute["device"])
     family = family_class(settled.model.family).build(
-        settled.model, device=torch.device("cpu"), seed=0, compute=settled.values["compute"], progress=progress
+        settled.model, device=device, seed=0, compute=compute, progress=progress
     )
     if compute["channels_last"]:
         lay_out(family)
@@ -108,17 +106,17 @@ def pixel_pipeline(name, model, batch_size, steps, gate):
         gate.step()
 
 
-def latent_pipeline(model, pixels, steps, gate):
-    """diffusers' pipeline for Stable Diffusion, called as its documentation does."""
+def latent_pipeline(model, pixels, steps, gate, *, dtype="float32", device="cpu", prompts=PROMPTS):
+    """diffusers' pipeline for a Stable Diffusion, called as its documentation does."""
     import torch
-    from diffusers import StableDiffusionPipeline
+    from diffusers import DiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(model)
+    pipeline = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype)).to(device)
     pipeline.set_progress_bar_config(disable=True)
     gate.ready()
     while True:
-        noise = [torch.Generator().manual_seed(5) for _ in PROMPTS]
-        pipeline(PROMPTS, generator=noise, num_inference_steps=steps, height=pixels, width=pixels)
+        noise = [torch.Generator().manual_seed(5) for _ in prompts]
+        pipeline(prompts, generator=noise, num_inference_steps=steps, height=pixels, width=pixels)
         gate.step()
 
 

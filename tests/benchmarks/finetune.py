@@ -19,14 +19,14 @@ from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
 PICTURES = 64
 RANK, RATE = 4, 1e-5
-OFF = {"channels_last": False, "compile": False}
+CPU = {"device": "cpu", "channels_last": False, "compile": False}
 UNCACHED = {"cache_latents": False, "cache_text_embeddings": False}
 KINDS = {
-    "no caches, fp32": (UNCACHED, {"mixed_precision": "fp32", **OFF}),
-    "caches, fp32": ({}, {"mixed_precision": "fp32", **OFF}),
-    "caches, bf16": ({}, {"mixed_precision": "bf16", **OFF}),
-    "all on": ({}, {"mixed_precision": "bf16", "channels_last": True, "compile": False}),
-    "all on, compiled": ({}, {"mixed_precision": "bf16", "channels_last": True, "compile": True}),
+    "no caches, fp32": (UNCACHED, {"mixed_precision": "fp32", **CPU}),
+    "caches, fp32": ({}, {"mixed_precision": "fp32", **CPU}),
+    "caches, bf16": ({}, {"mixed_precision": "bf16", **CPU}),
+    "all on": ({}, {**CPU, "mixed_precision": "bf16", "channels_last": True}),
+    "all on, compiled": ({}, {**CPU, "mixed_precision": "bf16", "channels_last": True, "compile": True}),
     "diffusers": None,
     "diffusers bf16": None,
 }
@@ -44,7 +44,7 @@ def write_model(folder):
     models.stable_diffusion(folder, unet={"sample_size": 32, **channels}, vae=vae, text=text)
 
 
-def loader(folder, tokenizer, pixels, batch_size):
+def loader(folder, tokenizer, pixels, batch_size, workers):
     """The scripts' data: a folder with captions, transformed and tokenized at each access."""
     from datasets import load_dataset
     from torchvision import transforms
@@ -69,11 +69,12 @@ def loader(folder, tokenizer, pixels, batch_size):
         return {key: torch.stack([row[key] for row in rows]) for key in ("pixel_values", "input_ids")}
 
     dataset = load_dataset("imagefolder", data_dir=str(folder), split="train").with_transform(preprocess)
-    return torch.utils.data.DataLoader(dataset, shuffle=True, collate_fn=collate, batch_size=batch_size, num_workers=0)
+    options = {"shuffle": True, "collate_fn": collate, "batch_size": batch_size, "num_workers": workers}
+    return torch.utils.data.DataLoader(dataset, **options)
 
 
-def script(model, pictures, method, pixels, batch_size, precision, gate):
-    """The scripts' loop. Left out: trackers, checkpoints, validation."""
+def script(model, pictures, method, pixels, batch_size, precision, gate, *, workers=0):
+    """The scripts' loop. Left out: trackers, checkpoints, validation. `workers` is their --dataloader_num_workers."""
     from accelerate import Accelerator
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from diffusers.optimization import get_scheduler
@@ -96,7 +97,7 @@ def script(model, pictures, method, pixels, batch_size, precision, gate):
     learning = [p for p in unet.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     lr_scheduler = get_scheduler("constant", optimizer=optimizer)
-    data = loader(pictures, tokenizer, pixels, batch_size)
+    data = loader(pictures, tokenizer, pixels, batch_size, workers)
     unet, optimizer, data, lr_scheduler = accelerator.prepare(unet.train(), optimizer, data, lr_scheduler)
     gate.ready()
     while True:
@@ -125,7 +126,7 @@ def ours(model, pictures, method, pixels, batch_size, training, compute):
         "data": {"type": "folder", "id": str(pictures), "resolution": pixels, "random_flip": True},
         "model": {"type": "pretrained", "id": str(model)},
         "training": {"batch_size": batch_size, "learning_rate": RATE, **training},
-        "compute": {"device": "cpu", **compute},
+        "compute": compute,
     }
     if method == "lora":
         values["adapter"] = {"type": "lora", "rank": RANK, "alpha": RANK, "parts": ["unet"]}

@@ -24,17 +24,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from runner import cli
 from runner.data.builtin import draw, scene
-from tests.benchmarks import models
 
 KINDS = ("bare", "ours")
 RANK, RATE = 16, 1e-4
-
-
-def write_model(folder):
-    """Stable Diffusion 1.5's sizes, random weights; its tokenizer is a small one."""
-    unet = {"sample_size": 64, "cross_attention_dim": 768}
-    vae = {"block_out_channels": (128, 256, 512, 512), "sample_size": 512}
-    models.stable_diffusion(folder, unet=unet, vae=vae, text={"hidden_size": 768, "intermediate_size": 3072})
 
 
 def bare(folder, options):
@@ -115,9 +107,7 @@ def main(arguments):
 
 
 # In a process of its own: a process starts with the peak of the one that started it.
-_WRITE = (
-    "import sys, pathlib; from tests.benchmarks.lora_memory import write_model; write_model(pathlib.Path(sys.argv[1]))"
-)
+_WRITE = "import sys, pathlib; from tests.benchmarks import models; models.stable_diffusion(pathlib.Path(sys.argv[1]))"
 
 
 def _compare(folder, arguments, options):

@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 Kind = Callable[["Gate"], None]
 """A function of a module, or a `functools.partial` of one: it is called in a process of its own."""
@@ -29,7 +30,10 @@ _KEPT: list[object] = []  # what ends with the process
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn took, seconds on the clock and of CPUs; its process so far: seconds of CPUs, MiB at most."""
+    """What one turn took, seconds on the clock and of CPUs; its process so far: seconds of CPUs, MiB at most.
+
+    `peak` is of the GPU's memory where the process computes on one.
+    """
 
     clock: float
     cpu: float
@@ -52,6 +56,7 @@ class Gate:
         """A step is done; the last one of a turn waits for the next turn."""
         self._left -= 1
         if self._left == 0:
+            _finish()
             clock, cpu = (now - then for now, then in zip(_times(), self._start, strict=True))
             self._connection.send(Turn(clock, cpu, time.process_time(), peak()))
             self._wait()
@@ -61,6 +66,18 @@ class Gate:
         if self._left == 0:
             os._exit(0)  # the kind may be in the middle of anything
         self._start = _times()
+
+
+def _gpu() -> ModuleType | None:
+    """torch.cuda, where this process computes on a GPU."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _finish() -> None:
+    """Waits until a GPU has done what it was given."""
+    if gpu := _gpu():
+        gpu.synchronize()
 
 
 def _times() -> tuple[float, float]:
@@ -82,8 +99,21 @@ class Worker:
 
     def turn(self, steps: int) -> Turn:
         """Lets it do so many steps."""
-        try:
+        self.begin(steps)
+        return self.end()
+
+    def begin(self, steps: int) -> None:
+        """Lets it begin a turn."""
+        with suppress(OSError):  # `end` tells
             self._connection.send(steps)
+
+    def end(self) -> Turn:
+        """Waits for the end of the turn.
+
+        Raises:
+            SystemExit: it ended by itself; what it said last.
+        """
+        try:
             found: Turn = self._connection.recv()
         except (EOFError, OSError):
             raise SystemExit(f"'{self.name}' ended:\n{Path(self._log).read_text('utf-8')[-4000:]}") from None
@@ -125,7 +155,7 @@ def settle_vision() -> None:
 
 
 def side_by_side(kinds: Mapping[str, Kind], how: argparse.Namespace) -> dict[str, list[float]]:
-    """The seconds of each kind's turns, a round after another; the order turns round from round to round.
+    """The seconds of each kind's turns.
 
     Args:
         how: the options of `arguments`.
@@ -136,11 +166,16 @@ def side_by_side(kinds: Mapping[str, Kind], how: argparse.Namespace) -> dict[str
             workers.append(Worker(name, kind))
             stack.callback(workers[-1].close)
             workers[-1].turn(how.warm)
-        turns: dict[str, list[Turn]] = {name: [] for name in kinds}
-        for number in range(how.rounds):
-            for worker in workers if number % 2 == 0 else workers[::-1]:
-                turns[worker.name].append(worker.turn(how.steps))
-        return {name: [getattr(turn, how.clock) for turn in found] for name, found in turns.items()}
+        return {name: [getattr(turn, how.clock) for turn in found] for name, found in rounds(workers, how).items()}
+
+
+def rounds(workers: Sequence[Worker], how: argparse.Namespace) -> dict[str, list[Turn]]:
+    """The turns of each, a round after another; the order turns round from round to round."""
+    turns: dict[str, list[Turn]] = {worker.name: [] for worker in workers}
+    for number in range(how.rounds):
+        for worker in workers if number % 2 == 0 else workers[::-1]:
+            turns[worker.name].append(worker.turn(how.steps))
+    return turns
 
 
 def arguments(parser: argparse.ArgumentParser, *, rounds: int, steps: int, warm: int) -> None:
@@ -196,5 +231,7 @@ def table(
 
 
 def peak() -> float:
-    """MiB that this process has held at most."""
+    """MiB that this process has held at most, of a GPU's memory if it computes on one."""
+    if gpu := _gpu():
+        return gpu.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -13,10 +13,11 @@ UNET = {
 """6.3 million parameters: the pixel UNet of these comparisons."""
 
 
-def unconditional(folder, pixels, batch_size, precision, gate):
+def unconditional(folder, pixels, batch_size, precision, gate, *, unet=UNET, accumulation=1, workers=0):
     """diffusers' examples/unconditional_image_generation/train_unconditional.py, its loop with its defaults.
 
-    Left out: logging to a tracker, checkpoints and drawing. `precision` is its --mixed_precision; --use_ema is on.
+    Left out: logging to a tracker, checkpoints and drawing. `precision` is its --mixed_precision, `accumulation` its
+    --gradient_accumulation_steps, `workers` its --dataloader_num_workers; --use_ema is on.
     """
     from accelerate import Accelerator
     from datasets import load_dataset
@@ -25,8 +26,8 @@ def unconditional(folder, pixels, batch_size, precision, gate):
     from diffusers.training_utils import EMAModel
     from torchvision import transforms
 
-    accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision=precision)
-    model = UNet2DModel(sample_size=pixels, **UNET)
+    accelerator = Accelerator(gradient_accumulation_steps=accumulation, mixed_precision=precision)
+    model = UNet2DModel(sample_size=pixels, **unet)
     ema = EMAModel(
         model.parameters(),
         decay=0.9999,
@@ -51,7 +52,7 @@ def unconditional(folder, pixels, batch_size, precision, gate):
         ]
     )
     dataset.set_transform(lambda rows: {"input": [augmentations(image.convert("RGB")) for image in rows["image"]]})
-    loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=0)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
     lr_scheduler = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=500, num_training_steps=10**6)
     model, optimizer, loader, lr_scheduler = accelerator.prepare(model, optimizer, loader, lr_scheduler)
     ema.to(accelerator.device)
@@ -76,7 +77,8 @@ def unconditional(folder, pixels, batch_size, precision, gate):
             if accelerator.sync_gradients:
                 ema.step(model.parameters())
             _ = {"loss": loss.detach().item(), "lr": lr_scheduler.get_last_lr()[0]}
-            gate.step()
+            if accelerator.sync_gradients:
+                gate.step()
 
 
 class AsTheirs(torch.nn.Module):
@@ -85,24 +87,25 @@ class AsTheirs(torch.nn.Module):
     channels = out_dim = 3
     self_condition = False
 
-    def __init__(self, pixels):
+    def __init__(self, pixels, unet=UNET):
         from diffusers import UNet2DModel
 
         super().__init__()
-        self.unet = UNet2DModel(sample_size=pixels, **UNET)
+        self.unet = UNet2DModel(sample_size=pixels, **unet)
 
     def forward(self, x, times, x_self_cond=None):
         return self.unet(x, times).sample
 
 
-def lucidrains(folder, pixels, batch_size, precision, results, gate):
-    """denoising_diffusion_pytorch's own Trainer on the same UNet, as its README has it, without FID and drawing."""
+def lucidrains(folder, pixels, batch_size, precision, results, gate, *, unet=UNET, accumulation=1):
+    """denoising_diffusion_pytorch's own Trainer with its defaults on the same UNet, without FID and drawing."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
 
     trainer = Trainer(
-        GaussianDiffusion(AsTheirs(pixels), image_size=pixels),
+        GaussianDiffusion(AsTheirs(pixels, unet), image_size=pixels),
         str(folder),
         train_batch_size=batch_size,
+        gradient_accumulate_every=accumulation,
         train_lr=LEARNING_RATE,
         train_num_steps=10**6,
         save_and_sample_every=10**6,

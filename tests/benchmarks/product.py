@@ -39,6 +39,18 @@ def train(values, cache, gate):
         raise SystemExit(cli.main(["run", str(recipe), *where]))
 
 
+def settled(values):
+    """A recipe with nothing left open, on this machine."""
+    from runner.language.load import parse
+    from runner.language.recipe import read
+    from runner.settle import settle
+
+    recipe = {"version": 1, "name": "measured", **values}
+    if "training" in recipe:
+        recipe["training"] = {"max_train_steps": ENDLESS, **recipe["training"]}
+    return settle(read(parse(json.dumps(recipe), "recipe.yaml"))[0], offline=True)
+
+
 def draw_folder(folder, count, pixels):
     """A folder of so many built-in flowers as PNG files, with their captions in metadata.jsonl."""
     from runner.data.builtin import draw, scene

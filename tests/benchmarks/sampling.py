@@ -31,7 +31,7 @@ from tests.benchmarks.drawers import (
 )
 from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
-PLAIN = {"dtype": "fp32", "channels_last": False, "compile": False}
+PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False}
 FAST = {"dtype": "bf16", "channels_last": True}
 SETTINGS = {
     "": PLAIN,

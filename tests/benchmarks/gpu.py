@@ -1,0 +1,246 @@
+"""On a GPU: training and drawing in the sizes of real models, beside diffusers' own loops and pipelines.
+
+    python -m tests.benchmarks.gpu [--folder DIR] [--together] [--rounds 5] [--steps 10] [--small] [WORK …]
+
+The models have the configurations of Stable Diffusion 1.5 and SDXL and random weights; the pixel UNet is the one of
+recipes/flowers_ddpm.yaml. Recipes have every key of `compute` as it is by default, unless a kind's name says other;
+the peers' loops are diffusers' train_text_to_image(_lora) and train_unconditional and denoising_diffusion_pytorch's
+Trainer, in bf16, with eight workers that load pictures. A pass forward and backward counts as three forward ones, and
+as two where only an adapter learns. Peaks of memory are of the process, the first steps included. Needs the extra
+`benchmarks`. Works: see WORKS.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks import drawers, finetune, models, peers, product
+from tests.benchmarks.pairs import Kind, Worker, arguments, rounds, settle_vision, spread
+
+FLOWERS_UNET = {"block_out_channels": [64, 128, 256, 512]}
+"""The UNet of recipes/flowers_ddpm.yaml."""
+
+PROMPTS = drawers.PROMPTS[:1]
+LOADERS = 8
+INFERENCE_STEPS = 30
+CHANNELS_LAST = {"channels_last": True}
+COMPILED = {"channels_last": True, "compile": True}
+_VAE = {"block_out_channels": (32, 32, 32, 32)}
+SMALL = {
+    "sd": {"unet": {"block_out_channels": (32, 64, 64, 64), "attention_head_dim": 4}, "vae": _VAE},
+    "sdxl": {
+        "unet": {"block_out_channels": (32, 64, 64), "attention_head_dim": (2, 4, 4)},
+        "vae": _VAE,
+        "texts": ({"num_hidden_layers": 2}, {"num_hidden_layers": 2}),
+    },
+}
+_meta = partial(torch.empty, device="meta")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Kinds of the same work: the first fills the caches that others use, and they are compared with the last.
+
+    Attributes:
+        images: of one step.
+        flops: of one image.
+    """
+
+    kinds: dict[str, Kind]
+    images: int
+    flops: float
+
+
+class Bench:
+    """What the works need, made once: models, pictures, caches.
+
+    Args:
+        root: the folder for all of it.
+        small: whether models are as small as tests need, and pictures as small.
+    """
+
+    def __init__(self, root: Path, small: bool) -> None:
+        self.root, self.small = root, small
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def model(self, name):
+        """The folder of a model: 'sd' or 'sdxl'."""
+        folder = self.root / name
+        if not folder.exists():
+            write = {"sd": models.stable_diffusion, "sdxl": models.stable_diffusion_xl}[name]
+            with torch.device(self.device):
+                write(folder, **(SMALL[name] if self.small else {}))
+        return folder
+
+    def pictures(self, pixels):
+        """A folder of pictures with captions."""
+        folder = self.root / f"pictures-{pixels}"
+        return folder if folder.exists() else product.draw_folder(folder, 128 if pixels <= 128 else 32, pixels)
+
+    def pixels(self, pixels):
+        """So many, or few."""
+        return 64 if self.small else pixels
+
+    def finetuned(self, method, name, batch_size, pixels):
+        """Training of a latent model by the product, as it is by default and not compiled."""
+        what = (self.model(name), self.pictures(pixels), method, pixels, batch_size)
+        return {
+            f"recipe{said}": partial(product.train, finetune.ours(*what, {}, compute), self.root / "cache")
+            for said, compute in ((", not compiled", {"compile": False}), ("", {}))
+        }
+
+    def stable_diffusion(self, method):
+        """Training of SD 1.5 at 512 px in batches of 16."""
+        size, pixels = 16, self.pixels(512)
+        kinds = self.finetuned(method, "sd", size, pixels)
+        what = (self.model("sd"), self.pictures(pixels), method, pixels, size)
+        kinds["diffusers"] = partial(finetune.script, *what, "bf16", workers=LOADERS)
+        return Work(kinds, size, (3 if method == "full" else 2) * self.flops("sd", pixels))
+
+    def sdxl_lora(self):
+        """A LoRA of SDXL at 1024 px in batches of 4."""
+        pixels = self.pixels(1024)
+        return Work(self.finetuned("lora", "sdxl", 4, pixels), 4, 2 * self.flops("sdxl", pixels))
+
+    def pixel(self):
+        """The pixel UNet of the flowers recipe, 128 px, steps of 2 × 16."""
+        pixels, pictures = self.pixels(128), self.pictures(self.pixels(128))
+        values = {
+            "data": {"type": "folder", "id": str(pictures), "resolution": pixels, "random_flip": True},
+            "model": {"type": "pixel_unet", **FLOWERS_UNET},
+            "scheduler": {"type": "DDPM"},
+            "training": {"batch_size": 16, "gradient_accumulation_steps": 2, "ema": {"decay": 0.995}},
+        }
+        config = product.settled(values).model.configs["unet"]
+        unet = {key: value for key, value in config.items() if key != "sample_size"}
+        how, same = (pictures, pixels, 16, "bf16"), {"unet": unet, "accumulation": 2}
+        kinds = {
+            f"recipe{said}": partial(product.train, {**values, "compute": compute}, self.root / "cache")
+            for said, compute in ((", not compiled", {"compile": False}), ("", {}))
+        }
+        kinds["lucidrains"] = partial(peers.lucidrains, *how, self.root / "theirs", **same)
+        kinds["diffusers"] = partial(peers.unconditional, *how, workers=LOADERS, **same)
+        return Work(kinds, 32, 3 * models.flops("UNet2DModel", config, _meta(1, 3, pixels, pixels)))
+
+    def drawing(self, name, pixels):
+        """One picture a draw, with guidance."""
+        pixels, model = self.pixels(pixels), self.model(name)
+        sampling = {"prompts": PROMPTS, "num_inference_steps": INFERENCE_STEPS, "guidance_scale": 7.5}
+        sampling |= {"height": pixels, "width": pixels}
+        said = {"": {}, ", channels_last": CHANNELS_LAST, ", compiled": COMPILED}
+        kinds = {f"recipe{how}": partial(drawers.stage, model, sampling, compute) for how, compute in said.items()}
+        plain = partial(drawers.latent_pipeline, model, pixels, INFERENCE_STEPS, device=self.device, prompts=PROMPTS)
+        kinds["diffusers, fp16"] = partial(plain, dtype="float16" if self.device == "cuda" else "float32")
+        kinds["diffusers"] = plain
+        return Work(kinds, len(PROMPTS), 2 * INFERENCE_STEPS * self.flops(name, pixels))
+
+    def flops(self, name, pixels):
+        """Operations of the UNet for one picture."""
+        config = {"sd": models.SD_UNET, "sdxl": models.SDXL_UNET}[name] | (SMALL[name]["unet"] if self.small else {})
+        told = {"encoder_hidden_states": _meta(1, 77, config["cross_attention_dim"])}
+        if "addition_embed_type" in config:
+            told["added_cond_kwargs"] = {"text_embeds": _meta(1, 1280), "time_ids": _meta(1, 6)}
+        return models.flops("UNet2DConditionModel", config, _meta(1, 4, pixels // 8, pixels // 8), **told)
+
+
+WORKS = {
+    "sd-full": lambda bench: bench.stable_diffusion("full"),
+    "sd-lora": lambda bench: bench.stable_diffusion("lora"),
+    "sdxl-lora": Bench.sdxl_lora,
+    "pixel": Bench.pixel,
+    "sd-draw": lambda bench: bench.drawing("sd", 512),
+    "sdxl-draw": lambda bench: bench.drawing("sdxl", 1024),
+}
+
+
+def matrix_peak(device):
+    """Operations a second of products of bf16 matrices, 8192 × 8192, the median of twenty."""
+    if device == "cpu":
+        return float("nan")
+    a, b = torch.randn(2, 8192, 8192, device=device, dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(25):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * 8192**3 / statistics.median(seconds[5:])
+
+
+def started(stack, kinds, warm):
+    """The workers of all kinds that work, loaded at once and warm, by the same names. Of others it says why not."""
+    workers = {name: Worker(" ".join(name), kind) for name, kind in kinds.items()}
+    for worker in workers.values():
+        stack.callback(worker.close)
+        worker.begin(warm)
+    for name, worker in list(workers.items()):
+        try:
+            worker.end()
+        except SystemExit as error:
+            print(error, file=sys.stderr, flush=True)
+            del workers[name]
+    return workers
+
+
+def measure(works, options, peak):
+    """Loads works together and measures one after the other; prints a row for each kind."""
+    kinds = {(name, kind): call for name, work in works.items() for kind, call in work.kinds.items()}
+    first = {(name, next(iter(work.kinds))) for name, work in works.items()}
+    with ExitStack() as stack:
+        workers = started(stack, {name: kinds[name] for name in kinds if name in first}, options.warm)
+        workers |= started(stack, {name: kinds[name] for name in kinds if name not in first}, options.warm)
+        for name, work in works.items():
+            own = {kind: workers[name, kind] for kind in work.kinds if (name, kind) in workers}
+            turns = rounds(list(own.values()), options)
+            show(name, work, {kind: turns[worker.name] for kind, worker in own.items()}, options, peak)
+
+
+def show(name, work, turns, options, peak):
+    """Prints the rows of a work."""
+    base = turns.get(list(work.kinds)[-1])
+    for kind, found in turns.items():
+        rates = [options.steps * work.images / turn.clock for turn in found]
+        over = [b.clock / turn.clock for turn, b in zip(found, base)] if base is not None else [float("nan")]
+        flops = statistics.median(rates) * work.flops
+        print(f"{name:10} {kind:22}{spread(rates, 3):>26}{spread(over, 2):>26}", end="")
+        print(f"{flops / 1e12:10.1f}{flops / peak:8.1%}{found[-1].peak / 2**10:8.1f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only these kinds")
+    parser.add_argument(
+        "--together", action="store_true", help="load all at once, if memory has room"
+    )
+    parser.add_argument("--folder", type=Path, help="keeps models and caches")
+    parser.add_argument("--small", action="store_true", help="small models and pictures, to try the command")
+    arguments(parser, rounds=5, steps=10, warm=3)
+    options = parser.parse_args()
+    settle_vision()
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(options.folder or Path(temporary), options.small)
+        bench.root.mkdir(parents=True, exist_ok=True)
+        peak = matrix_peak(bench.device)
+        where = torch.cuda.get_device_name() if bench.device == "cuda" else "a CPU"
+        print(f"{where}, torch {torch.__version__}, products of bf16 matrices: {peak / 1e12:.0f} TFLOP/s")
+        print(f"{'':33}{'images/s':>26}{'times the last row':>26}{'TFLOP/s':>10}{'of it':>8}{'GiB':>8}", flush=True)
+        works = {name: WORKS[name](bench) for name in options.works or WORKS}
+        for work in works.values():
+            for kind in set(work.kinds) - set(options.kinds or work.kinds):
+                del work.kinds[kind]
+        for group in [works] if options.together else [{name: work} for name, work in works.items()]:
+            measure(group, options, peak)
+
+
+if __name__ == "__main__":
+    main()
