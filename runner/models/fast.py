@@ -7,21 +7,28 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from runner.errors import EnvironmentFault
 from runner.models.family import Family
 from runner.shown import shown
 
-_SHAPES = 256  # of batches, each with code of its own: pictures of several sizes
+_REGIONS = (
+    *("ResnetBlock2D", "Attention", "GroupNorm", "BasicTransformerBlock"),  # of UNets and VAEs
+    *("JointTransformerBlock", "FluxTransformerBlock", "FluxSingleTransformerBlock"),
+)
+"""diffusers' classes whose modules are compiled: blocks that a model repeats share their code, which a whole model does
+not, and nothing else of it takes long. (Of a whole UNet with two upsamplings torch 2.13 loses gradients, besides.)
+"""
+
+_LIMIT = 4096  # of codes: each kind of block in each size of picture has its own
 _DENOISERS = ("unet", "transformer")
 _COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch takes where CXX names none
 
@@ -47,7 +54,7 @@ def lacking(device: str) -> str | None:
 
 
 class Compiled:
-    """The modules of a model that work in every step, compiled in place; nothing where `on` is false.
+    """The blocks of a model that work in every step, compiled in place; nothing where `on` is false.
 
     Drawing and validation come in other shapes, for which code would have to be made anew: they are done `eagerly`.
 
@@ -76,9 +83,8 @@ class Compiled:
 
         try:
             # Each shape has its own code, so that what a step computes does not depend on the steps before it.
-            with _kept_in(self._folder), config.patch(recompile_limit=_SHAPES), ExitStack() as stack:
+            with _kept_in(self._folder), config.patch(recompile_limit=_LIMIT, accumulated_recompile_limit=_LIMIT):
                 for module in self._modules:
-                    stack.enter_context(_upsampling_left_out(module))
                     module.compile(dynamic=False)
                 yield
         except BackendCompilerFailed as error:
@@ -101,22 +107,6 @@ class Compiled:
 
 
 @contextmanager
-def _upsampling_left_out(module: nn.Module) -> Iterator[None]:
-    """Upsampling in a module is not compiled: of two of them the code of torch 2.13 loses the gradient."""
-    parts = [part for part in module.modules() if isinstance(part, Upsample2D)]
-    before = [vars(part).get("forward") for part in parts]  # offloading has one of its own there
-    for part in parts:
-        part.forward = torch.compiler.disable(part.forward)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for part, forward in zip(parts, before, strict=True):
-            del part.forward
-            if forward is not None:
-                part.forward = forward
-
-
-@contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """torch's compiler keeps code, and the headers that it has read once, in a folder."""
     from torch._inductor import codecache, config
@@ -133,10 +123,19 @@ def _kept_in(folder: Path) -> Iterator[None]:
 
 
 def _modules(family: Family) -> list[nn.Module]:
-    """What a step calls: the denoiser, or of a VAE alone its two halves."""
+    """What takes long of what a step calls: of the denoiser, or of a VAE alone."""
     parts: dict[str, Any] = family.parts
-    denoiser = next((parts[name] for name in _DENOISERS if name in parts), None)
-    return [denoiser] if denoiser is not None else [parts["vae"].encoder, parts["vae"].decoder]
+    working = next((parts[name] for name in _DENOISERS if name in parts), None)
+    return list(_regions(working if working is not None else parts["vae"]))
+
+
+def _regions(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules of _REGIONS in it."""
+    for child in module.children():
+        if type(child).__name__ in _REGIONS:
+            yield child
+        else:
+            yield from _regions(child)
 
 
 def _set(modules: Sequence[nn.Module], code: Sequence[Any]) -> None:

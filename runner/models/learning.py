@@ -43,7 +43,7 @@ class LearningFamily(PipelineFamily):
 
     def draw(self, request: Request, generators: Sequence[torch.Generator], tick: Tick) -> Drawn:
         """See `Family.draw`."""
-        with _undisturbed(self._components["vae"]):
+        with _undisturbed(self._components["vae"], self._device):
             return super().draw(request, generators, tick)
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
@@ -149,21 +149,21 @@ class LearningFamily(PipelineFamily):
 
 
 @contextmanager
-def _undisturbed(vae: Any) -> Iterator[None]:
+def _undisturbed(vae: Any, device: torch.device) -> Iterator[None]:
     """A VAE decodes in the number format that it has, or that its pipeline gives it for a while: drawing on the way of
     a training in fp16, autocast would put back what overflows there.
     """
+    if not torch.is_autocast_enabled(device.type):
+        yield
+        return
     decode = vae.decode
 
     def plainly(latents: Tensor, *arguments: Any, **options: Any) -> Any:
-        with torch.autocast(latents.device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             return decode(latents.to(vae.dtype), *arguments, **options)
 
-    autocast = torch.is_autocast_enabled(vae.device.type)
-    if autocast:
-        vae.decode = plainly
+    vae.decode = plainly
     try:
         yield
     finally:
-        if autocast:
-            del vae.decode
+        del vae.decode

@@ -219,9 +219,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only these kinds")
-    parser.add_argument(
-        "--together", action="store_true", help="load all at once, if memory has room"
-    )
+    parser.add_argument("--together", action="store_true", help="load all at once, if memory has room")
     parser.add_argument("--folder", type=Path, help="keeps models and caches")
     parser.add_argument("--small", action="store_true", help="small models and pictures, to try the command")
     arguments(parser, rounds=5, steps=10, warm=3)

@@ -1,5 +1,7 @@
 """Drawing with the settings that change a picture's last bits: only where they are asked for, and as they say."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import torch
@@ -30,12 +32,12 @@ def write(here):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The batch sizes that compiled code is called with: a stand-in for a compiler that takes minutes."""
-    made = []
+    """By what is compiled, the batch sizes it is called with: a stand-in for a compiler that takes minutes."""
+    made = defaultdict(list)
 
     def compile(module, **options):
         def called(x, *arguments, **named):
-            made.append(len(x))
+            made[module].append(len(x))
             return module._call_impl(x, *arguments, **named)
 
         module._compiled_call_impl = called
@@ -82,9 +84,9 @@ def test_whole_batches_are_drawn_by_compiled_code(write, calls):
     """Two, two and one: code for the last one would cost more than it saves."""
     runs = write("num_images: 5, batch_size: 2, num_inference_steps: 3")
     assert main(["run", "draw.yaml"]) == 0
-    assert calls == []
+    assert not calls
     assert main(["run", "draw.yaml", "compute.compile=true"]) == 0
-    assert calls == [2] * 6
+    assert calls and all(sizes == [2] * 6 for sizes in calls.values())
     assert np.array_equal(drawn(runs / "001"), drawn(runs / "002"))
 
 
@@ -96,7 +98,8 @@ def test_base_and_refiner_are_compiled_each(here, calls):
         f"version: 1\nname: drawn\nmodel: {{type: pretrained, id: {here / 'base'}}}\nsampling: {{{sampling}}}\n"
     )
     assert main(["run", "draw.yaml", "compute.compile=true"]) == 0
-    assert calls == [2] * 5  # four of the base and one of the refiner, each with and without the prompt
+    assert {len(sizes) for sizes in calls.values()} == {4, 1}  # steps of the base and of the refiner
+    assert {size for sizes in calls.values() for size in sizes} == {2}  # with and without the prompt
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
