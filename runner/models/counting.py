@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from runner.models.autocast import Autocast
+
 
 @dataclass(frozen=True)
 class Count:
-    """Of one forward pass: `flops` (a multiply-add is two) and `activations`, bytes."""
+    """Of one forward pass: `flops` (a multiply-add is two); bytes of `activations`, and of narrow copies of weights."""
 
     flops: int
     activations: int
+    copies: int = 0
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -29,16 +33,19 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def learning(skeleton: Any, forward: Callable[[], object], *, checkpointed: bool) -> Count:
+def learning(
+    skeleton: Any, forward: Callable[[], object], *, checkpointed: bool, autocast: Autocast | None = None
+) -> Count:
     """A forward pass that a backward pass follows, on torch's meta device, where tensors have no memory.
 
     Args:
         skeleton: the module on the meta device; it is put into training mode.
         forward: runs it.
         checkpointed: whether gradient checkpointing is on.
+        autocast: the number format that it computes in; None for the weights' own.
 
     Returns:
-        `activations` are what the backward pass must keep.
+        `activations` are what the backward pass must keep; `copies` are those of weights that learn.
     """
     skeleton.train()
     if checkpointed:
@@ -47,16 +54,27 @@ def learning(skeleton: Any, forward: Callable[[], object], *, checkpointed: bool
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in owned and tensor._base is None:
-            kept[id(tensor)] = tensor
-        elif tensor._base is not None and id(tensor._base) not in owned:
-            kept[id(tensor._base)] = tensor._base
+        whole = tensor if tensor._base is None else tensor._base
+        if id(whole) not in owned:
+            kept[id(whole)] = whole
         return tensor
 
     attention = _FusedAttention()
-    with FlopCounterMode(display=False) as flops, saved_tensors_hooks(keep, lambda tensor: tensor), attention:
+    saved = saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as flops, saved, attention, autocast or nullcontext():
         forward()
-    return Count(flops.get_total_flops() + attention.flops, sum(t.numel() * t.element_size() for t in kept.values()))
+    copies = autocast.copies if autocast is not None else {}
+    for copy in copies.values():
+        kept.pop(id(copy), None)
+    return Count(
+        flops.get_total_flops() + attention.flops,
+        sum(map(_bytes, kept.values())),
+        sum(_bytes(copy) for weight, copy in copies.items() if weight.requires_grad),
+    )
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def drawing(forward: Callable[[], object]) -> Count:

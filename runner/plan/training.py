@@ -8,8 +8,9 @@ from typing import Any
 from runner.data.batches import Work
 from runner.methods import method_of
 from runner.models import family_class
+from runner.models.autocast import Autocast
 from runner.models.counting import Count, learning, parameters
-from runner.models.family import WIDTHS, Facts
+from runner.models.family import DTYPES, WIDTHS, Facts
 from runner.training.idle import idle_parts
 
 _OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "adamw_8bit": 2, "prodigy": 16}  # of state per parameter
@@ -59,7 +60,8 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
         "gradients": 4 * learn,
         "optimizer": state,
         "average": 4 * learn if "ema" in section else 0,
-        "activations": forward.activations * WIDTHS[values["compute"]["mixed_precision"]] // 4 * rows,
+        "narrow copies": forward.copies,
+        "activations": forward.activations * rows,
     }
     if processes > 1 and values["compute"]["strategy"] == "fsdp":
         memory |= _sharded(memory, 4 * learn, processes)
@@ -103,8 +105,13 @@ def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Cou
     if not any(p.requires_grad for p in denoiser.parameters()):
         denoiser.requires_grad_(True)  # gradients pass through it to the text encoder: all of its activations are kept
     size = {"height": side, "width": side}
-    checkpointed = values["training"]["gradient_checkpointing"]
-    return learning(denoiser, lambda: family.rehearse(denoiser, model, size), checkpointed=checkpointed)
+    device, precision = (values["compute"][key] for key in ("device", "mixed_precision"))
+    return learning(
+        denoiser,
+        lambda: family.rehearse(denoiser, model, size),
+        checkpointed=values["training"]["gradient_checkpointing"],
+        autocast=Autocast(device, DTYPES[precision]) if precision != "fp32" else None,
+    )
 
 
 def _weights(values: dict[str, Any], model: Facts, parts: dict[str, Any], base: dict[str, int]) -> int:

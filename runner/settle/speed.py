@@ -33,7 +33,7 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and not _in_parts(compute)
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
-        "channels_last": narrow and device == "cuda",
+        "channels_last": narrow and device == "cuda" and compiles,
         "compile": compiles,
         "allow_tf32": device == "cuda",
     }

@@ -31,8 +31,18 @@ FLOWERS_UNET = {"block_out_channels": [64, 128, 256, 512]}
 PROMPTS = drawers.PROMPTS[:1]
 LOADERS = 8
 INFERENCE_STEPS = 30
-CHANNELS_LAST = {"channels_last": True}
-COMPILED = {"channels_last": True, "compile": True}
+SETTINGS = {
+    ", not compiled": {"compile": False},
+    ", channels first": {"channels_last": False},
+    "": {},
+}
+"""Of `compute`, for training."""
+
+DRAWING = {
+    "": {},
+    ", channels last": {"channels_last": True},
+    ", compiled": {"channels_last": True, "compile": True},
+}
 _VAE = {"block_out_channels": (32, 32, 32, 32)}
 SMALL = {
     "sd": {"unet": {"block_out_channels": (32, 64, 64, 64), "attention_head_dim": 4}, "vae": _VAE},
@@ -52,11 +62,13 @@ class Work:
     Attributes:
         images: of one step.
         flops: of one image.
+        turn: the option that tells how many steps a turn has.
     """
 
     kinds: dict[str, Kind]
     images: int
     flops: float
+    turn: str = "steps"
 
 
 class Bench:
@@ -90,11 +102,11 @@ class Bench:
         return 64 if self.small else pixels
 
     def finetuned(self, method, name, batch_size, pixels):
-        """Training of a latent model by the product, as it is by default and not compiled."""
+        """Training of a latent model by the product, as it is by default and with other settings."""
         what = (self.model(name), self.pictures(pixels), method, pixels, batch_size)
         return {
             f"recipe{said}": partial(product.train, finetune.ours(*what, {}, compute), self.root / "cache")
-            for said, compute in ((", not compiled", {"compile": False}), ("", {}))
+            for said, compute in SETTINGS.items()
         }
 
     def stable_diffusion(self, method):
@@ -124,7 +136,7 @@ class Bench:
         how, same = (pictures, pixels, 16, "bf16"), {"unet": unet, "accumulation": 2}
         kinds = {
             f"recipe{said}": partial(product.train, {**values, "compute": compute}, self.root / "cache")
-            for said, compute in ((", not compiled", {"compile": False}), ("", {}))
+            for said, compute in SETTINGS.items()
         }
         kinds["lucidrains"] = partial(peers.lucidrains, *how, self.root / "theirs", **same)
         kinds["diffusers"] = partial(peers.unconditional, *how, workers=LOADERS, **same)
@@ -135,12 +147,11 @@ class Bench:
         pixels, model = self.pixels(pixels), self.model(name)
         sampling = {"prompts": PROMPTS, "num_inference_steps": INFERENCE_STEPS, "guidance_scale": 7.5}
         sampling |= {"height": pixels, "width": pixels}
-        said = {"": {}, ", channels_last": CHANNELS_LAST, ", compiled": COMPILED}
-        kinds = {f"recipe{how}": partial(drawers.stage, model, sampling, compute) for how, compute in said.items()}
+        kinds = {f"recipe{how}": partial(drawers.stage, model, sampling, compute) for how, compute in DRAWING.items()}
         plain = partial(drawers.latent_pipeline, model, pixels, INFERENCE_STEPS, device=self.device, prompts=PROMPTS)
         kinds["diffusers, fp16"] = partial(plain, dtype="float16" if self.device == "cuda" else "float32")
         kinds["diffusers"] = plain
-        return Work(kinds, len(PROMPTS), 2 * INFERENCE_STEPS * self.flops(name, pixels))
+        return Work(kinds, len(PROMPTS), 2 * INFERENCE_STEPS * self.flops(name, pixels), "draws")
 
     def flops(self, name, pixels):
         """Operations of the UNet for one picture."""
@@ -200,15 +211,16 @@ def measure(works, options, peak):
         workers |= started(stack, {name: kinds[name] for name in kinds if name not in first}, options.warm)
         for name, work in works.items():
             own = {kind: workers[name, kind] for kind in work.kinds if (name, kind) in workers}
-            turns = rounds(list(own.values()), options)
-            show(name, work, {kind: turns[worker.name] for kind, worker in own.items()}, options, peak)
+            how = argparse.Namespace(rounds=options.rounds, steps=vars(options)[work.turn])
+            turns = rounds(list(own.values()), how)
+            show(name, work, {kind: turns[worker.name] for kind, worker in own.items()}, how.steps, peak)
 
 
-def show(name, work, turns, options, peak):
+def show(name, work, turns, steps, peak):
     """Prints the rows of a work."""
     base = turns.get(list(work.kinds)[-1])
     for kind, found in turns.items():
-        rates = [options.steps * work.images / turn.clock for turn in found]
+        rates = [steps * work.images / turn.clock for turn in found]
         over = [b.clock / turn.clock for turn, b in zip(found, base)] if base is not None else [float("nan")]
         flops = statistics.median(rates) * work.flops
         print(f"{name:10} {kind:22}{spread(rates, 3):>26}{spread(over, 2):>26}", end="")
@@ -222,6 +234,7 @@ def main():
     parser.add_argument("--together", action="store_true", help="load all at once, if memory has room")
     parser.add_argument("--folder", type=Path, help="keeps models and caches")
     parser.add_argument("--small", action="store_true", help="small models and pictures, to try the command")
+    parser.add_argument("--draws", type=int, default=2, help="how many pictures a turn of drawing has")
     arguments(parser, rounds=5, steps=10, warm=3)
     options = parser.parse_args()
     settle_vision()
