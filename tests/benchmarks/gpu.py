@@ -1,6 +1,6 @@
 """On a GPU: training and drawing in the sizes of real models, beside diffusers' own loops and pipelines.
 
-    python -m tests.benchmarks.gpu [--folder DIR] [--together] [--rounds 5] [--steps 10] [--small] [WORK …]
+    python -m tests.benchmarks.gpu [--folder DIR] [--rounds 5] [--steps 10] [--small] [WORK …]
 
 The models have the configurations of Stable Diffusion 1.5 and SDXL and random weights; the pixel UNet is the one of
 recipes/flowers_ddpm.yaml. Recipes have every key of `compute` as it is by default, unless a kind's name says other;
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,15 +42,6 @@ DRAWING = {
     "": {},
     ", channels last": {"channels_last": True},
     ", compiled": {"channels_last": True, "compile": True},
-}
-_VAE = {"block_out_channels": (32, 32, 32, 32)}
-SMALL = {
-    "sd": {"unet": {"block_out_channels": (32, 64, 64, 64), "attention_head_dim": 4}, "vae": _VAE},
-    "sdxl": {
-        "unet": {"block_out_channels": (32, 64, 64), "attention_head_dim": (2, 4, 4)},
-        "vae": _VAE,
-        "texts": ({"num_hidden_layers": 2}, {"num_hidden_layers": 2}),
-    },
 }
 _meta = partial(torch.empty, device="meta")
 
@@ -89,7 +80,7 @@ class Bench:
         if not folder.exists():
             write = {"sd": models.stable_diffusion, "sdxl": models.stable_diffusion_xl}[name]
             with torch.device(self.device):
-                write(folder, **(SMALL[name] if self.small else {}))
+                write(folder, **(models.SMALL[name] if self.small else {}))
         return folder
 
     def pictures(self, pixels):
@@ -155,7 +146,8 @@ class Bench:
 
     def flops(self, name, pixels):
         """Operations of the UNet for one picture."""
-        config = {"sd": models.SD_UNET, "sdxl": models.SDXL_UNET}[name] | (SMALL[name]["unet"] if self.small else {})
+        small = models.SMALL[name]["unet"] if self.small else {}
+        config = {"sd": models.SD_UNET, "sdxl": models.SDXL_UNET}[name] | small
         told = {"encoder_hidden_states": _meta(1, 77, config["cross_attention_dim"])}
         if "addition_embed_type" in config:
             told["added_cond_kwargs"] = {"text_embeds": _meta(1, 1280), "time_ids": _meta(1, 6)}
@@ -187,33 +179,30 @@ def matrix_peak(device):
     return 2 * 8192**3 / statistics.median(seconds[5:])
 
 
-def started(stack, kinds, warm):
-    """The workers of all kinds that work, loaded at once and warm, by the same names. Of others it says why not."""
-    workers = {name: Worker(" ".join(name), kind) for name, kind in kinds.items()}
-    for worker in workers.values():
+def started(stack, kinds, options):
+    """The workers of all kinds that work, warm. It says how long each takes, and why one does not work."""
+    workers = []
+    for name, kind in kinds.items():
+        start = time.perf_counter()
+        worker = Worker(name, kind)
         stack.callback(worker.close)
-        worker.begin(warm)
-    for name, worker in list(workers.items()):
+        worker.begin(options.warm)
         try:
-            worker.end()
+            worker.end(options.patience)
         except SystemExit as error:
-            print(error, file=sys.stderr, flush=True)
-            del workers[name]
+            print(f"left out after {time.perf_counter() - start:.0f} s: {error}", file=sys.stderr, flush=True)
+        else:
+            print(f"'{name}' is warm after {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+            workers.append(worker)
     return workers
 
 
-def measure(works, options, peak):
-    """Loads works together and measures one after the other; prints a row for each kind."""
-    kinds = {(name, kind): call for name, work in works.items() for kind, call in work.kinds.items()}
-    first = {(name, next(iter(work.kinds))) for name, work in works.items()}
+def measure(name, work, options, peak):
+    """Loads the kinds of a work, measures them in turns, and prints a row for each."""
     with ExitStack() as stack:
-        workers = started(stack, {name: kinds[name] for name in kinds if name in first}, options.warm)
-        workers |= started(stack, {name: kinds[name] for name in kinds if name not in first}, options.warm)
-        for name, work in works.items():
-            own = {kind: workers[name, kind] for kind in work.kinds if (name, kind) in workers}
-            how = argparse.Namespace(rounds=options.rounds, steps=vars(options)[work.turn])
-            turns = rounds(list(own.values()), how)
-            show(name, work, {kind: turns[worker.name] for kind, worker in own.items()}, how.steps, peak)
+        workers = started(stack, work.kinds, options)
+        how = argparse.Namespace(rounds=options.rounds, steps=vars(options)[work.turn])
+        show(name, work, rounds(workers, how), how.steps, peak)
 
 
 def show(name, work, turns, steps, peak):
@@ -231,9 +220,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only these kinds")
-    parser.add_argument("--together", action="store_true", help="load all at once, if memory has room")
     parser.add_argument("--folder", type=Path, help="keeps models and caches")
     parser.add_argument("--small", action="store_true", help="small models and pictures, to try the command")
+    parser.add_argument("--patience", type=float, help="seconds after which a kind that is not warm is left out")
     parser.add_argument("--draws", type=int, default=2, help="how many pictures a turn of drawing has")
     arguments(parser, rounds=5, steps=10, warm=3)
     options = parser.parse_args()
@@ -245,12 +234,10 @@ def main():
         where = torch.cuda.get_device_name() if bench.device == "cuda" else "a CPU"
         print(f"{where}, torch {torch.__version__}, products of bf16 matrices: {peak / 1e12:.0f} TFLOP/s")
         print(f"{'':33}{'images/s':>26}{'times the last row':>26}{'TFLOP/s':>10}{'of it':>8}{'GiB':>8}", flush=True)
-        works = {name: WORKS[name](bench) for name in options.works or WORKS}
-        for work in works.values():
-            for kind in set(work.kinds) - set(options.kinds or work.kinds):
-                del work.kinds[kind]
-        for group in [works] if options.together else [{name: work} for name, work in works.items()]:
-            measure(group, options, peak)
+        for name in options.works or WORKS:
+            work = WORKS[name](bench)
+            kinds = {kind: call for kind, call in work.kinds.items() if kind in (options.kinds or work.kinds)}
+            measure(name, replace(work, kinds=kinds), options, peak)
 
 
 if __name__ == "__main__":

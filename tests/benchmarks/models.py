@@ -29,6 +29,17 @@ SDXL_UNET = {
     "projection_class_embeddings_input_dim": 2816,
 }
 
+_SMALL_VAE = {"block_out_channels": (32, 32, 32, 32)}
+SMALL = {
+    "sd": {"unet": {"block_out_channels": (32, 64, 64, 64), "attention_head_dim": 4}, "vae": _SMALL_VAE},
+    "sdxl": {
+        "unet": {"block_out_channels": (32, 64, 64), "attention_head_dim": (2, 4, 4)},
+        "vae": _SMALL_VAE,
+        "texts": ({"num_hidden_layers": 2}, {"num_hidden_layers": 2}),
+    },
+}
+"""What makes them small, to try a command."""
+
 
 def stable_diffusion(folder, *, unet=None, vae=None, text=None):
     """Stable Diffusion 1.5 with a small tokenizer.

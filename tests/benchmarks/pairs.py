@@ -107,13 +107,15 @@ class Worker:
         with suppress(OSError):  # `end` tells
             self._connection.send(steps)
 
-    def end(self) -> Turn:
+    def end(self, patience: float | None = None) -> Turn:
         """Waits for the end of the turn.
 
         Raises:
-            SystemExit: it ended by itself; what it said last.
+            SystemExit: it ended by itself, or has not ended after so many seconds; what it said last.
         """
         try:
+            if not self._connection.poll(patience):
+                self._process.kill()
             found: Turn = self._connection.recv()
         except (EOFError, OSError):
             raise SystemExit(f"'{self.name}' ended:\n{Path(self._log).read_text('utf-8')[-4000:]}") from None
