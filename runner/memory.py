@@ -14,8 +14,9 @@ import torch
 from runner.errors import EnvironmentFault
 
 _MACHINE_WORDS = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
-_DEVICE_WORDS = ("STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED", "unable to find an engine")  # NVIDIA's
-_WORDS = (*_MACHINE_WORDS, *_DEVICE_WORDS, "out of memory")
+_WORDS = (*_MACHINE_WORDS, "out of memory", "STATUS_ALLOC_FAILED")  # the last of cuBLAS and cuDNN
+_PERHAPS = ("CUBLAS_STATUS_NOT_INITIALIZED", "unable to find an engine")  # the same, where they have no room to begin
+_NEARLY_NONE = 2**29  # bytes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST = 2**25  # bytes: glibc takes no larger threshold
@@ -31,8 +32,14 @@ _SAME_RUN = (
 def ran_out(error: BaseException) -> bool:
     """Whether an exception says that the device's memory or the machine's is used up."""
     if isinstance(error, RuntimeError):
-        return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in _WORDS)
+        words = (*_WORDS, *(_PERHAPS if _device_is_full() else ()))
+        return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
     return isinstance(error, MemoryError)
+
+
+def _device_is_full() -> bool:
+    """Whether a GPU that this process uses has next to no room left."""
+    return torch.cuda.is_initialized() and torch.cuda.mem_get_info()[0] < _NEARLY_NONE
 
 
 def keep_memory() -> None:

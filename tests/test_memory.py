@@ -8,6 +8,7 @@ import pytest
 
 from runner import run, verbs
 from runner.cli import main
+from runner.memory import ran_out
 from runner.models import toys
 from runner.models.stable_diffusion import StableDiffusion
 from runner.training import stage
@@ -93,3 +94,12 @@ print(faults())
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     by_itself, kept, freed = map(int, done.stdout.split())
     assert kept < 32 < min(by_itself, freed)  # 128 MiB are 64 pages of 2 MiB at least
+
+
+@pytest.mark.parametrize("free", [2**20, 2**33])
+@pytest.mark.parametrize("words", ["CUBLAS_STATUS_NOT_INITIALIZED when calling", "GET was unable to find an engine"])
+def test_what_may_have_other_causes_is_taken_for_it_where_a_gpu_is_full(monkeypatch, words, free):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (free, 2**34))
+    assert ran_out(RuntimeError(words)) == (free == 2**20)
+    assert ran_out(RuntimeError("CUDA out of memory"))

@@ -14,7 +14,7 @@ _NARROW = {
     *(torch.bmm, torch.baddbmm, torch.addmm, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__),
     *(F.linear, F.scaled_dot_product_attention),
 }
-_WIDE = {"cuda": {F.group_norm, F.layer_norm, F.softmax, torch.softmax, torch.Tensor.softmax}}
+_WIDE = {F.group_norm, F.layer_norm, F.softmax, torch.softmax, torch.Tensor.softmax}
 """What of torch's own lists (aten/src/ATen/autocast_mode.h) models use; a CPU's norms stay narrow."""
 
 
@@ -32,7 +32,7 @@ class Autocast(TorchFunctionMode):
     def __init__(self, device: str, dtype: torch.dtype) -> None:
         super().__init__()
         self.copies: dict[torch.nn.Parameter, torch.Tensor] = {}
-        self._dtype, self._wide = dtype, _WIDE.get(device, set())
+        self._dtype, self._wide = dtype, set() if device == "cpu" else _WIDE
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

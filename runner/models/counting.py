@@ -45,7 +45,8 @@ def learning(
         autocast: the number format that it computes in; None for the weights' own.
 
     Returns:
-        `activations` are what the backward pass must keep; `copies` are those of weights that learn.
+        `activations` are what the backward pass must keep; `copies` are those of weights that learn, and those that it
+        needs of others.
     """
     skeleton.train()
     if checkpointed:
@@ -63,14 +64,11 @@ def learning(
     saved = saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as flops, saved, attention, autocast or nullcontext():
         forward()
-    copies = autocast.copies if autocast is not None else {}
-    for copy in copies.values():
+    casts = [(weight, copy) for weight, copy in autocast.copies.items() if copy is not weight] if autocast else []
+    copies = sum(_bytes(copy) for weight, copy in casts if weight.requires_grad or id(copy) in kept)
+    for _, copy in casts:
         kept.pop(id(copy), None)
-    return Count(
-        flops.get_total_flops() + attention.flops,
-        sum(map(_bytes, kept.values())),
-        sum(_bytes(copy) for weight, copy in copies.items() if weight.requires_grad),
-    )
+    return Count(flops.get_total_flops() + attention.flops, sum(map(_bytes, kept.values())), copies)
 
 
 def _bytes(tensor: torch.Tensor) -> int:

@@ -21,11 +21,12 @@ from runner.models.family import Family
 from runner.shown import shown
 
 _REGIONS = (
-    *("ResnetBlock2D", "Attention", "GroupNorm", "BasicTransformerBlock"),  # of UNets and VAEs
+    *("ResnetBlock2D", "ResnetBlockCondNorm2D", "Attention", "GroupNorm", "BasicTransformerBlock"),  # of UNets and VAEs
     *("JointTransformerBlock", "FluxTransformerBlock", "FluxSingleTransformerBlock"),
 )
 """diffusers' classes whose modules are compiled: blocks that a model repeats share their code, which a whole model does
-not, and nothing else of it takes long. (Of a whole UNet with two upsamplings torch 2.13 loses gradients, besides.)
+not; the convolutions between them are none the faster for it. (Of a whole UNet with two upsamplings torch 2.13 loses
+gradients, besides.)
 """
 
 _LIMIT = 4096  # of codes: each kind of block in each size of picture has its own
@@ -64,8 +65,8 @@ class Compiled:
     """
 
     def __init__(self, family: Family, on: bool, folder: Path) -> None:
-        self.on = on
         self._modules = _modules(family) if on else []
+        self.on = bool(self._modules)
         self._folder = folder
 
     @contextmanager

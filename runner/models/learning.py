@@ -150,20 +150,22 @@ class LearningFamily(PipelineFamily):
 
 @contextmanager
 def _undisturbed(vae: Any, device: torch.device) -> Iterator[None]:
-    """A VAE decodes in the number format that it has, or that its pipeline gives it for a while: drawing on the way of
+    """A VAE computes in the number format that it has, or that its pipeline gives it for a while: drawing on the way of
     a training in fp16, autocast would put back what overflows there.
     """
     if not torch.is_autocast_enabled(device.type):
         yield
         return
-    decode = vae.decode
 
-    def plainly(latents: Tensor, *arguments: Any, **options: Any) -> Any:
-        with torch.autocast(device.type, enabled=False):
-            return decode(latents.to(vae.dtype), *arguments, **options)
+    def plainly(call: Any) -> Any:
+        def called(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
+            with torch.autocast(device.type, enabled=False):
+                return call(tensor.to(vae.dtype), *arguments, **options)
 
-    vae.decode = plainly
+        return called
+
+    vae.encode, vae.decode = plainly(vae.encode), plainly(vae.decode)
     try:
         yield
     finally:
-        del vae.decode
+        del vae.encode, vae.decode

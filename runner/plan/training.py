@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from runner.data.batches import Work
 from runner.methods import method_of
 from runner.models import family_class
@@ -103,15 +105,25 @@ def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Cou
     family, side = family_class(model.family), values["data"]["resolution"]
     denoiser = next(iter(parts.values()))
     if not any(p.requires_grad for p in denoiser.parameters()):
-        denoiser.requires_grad_(True)  # gradients pass through it to the text encoder: all of its activations are kept
+        denoiser.register_forward_pre_hook(_from_what_learns)
     size = {"height": side, "width": side}
-    device, precision = (values["compute"][key] for key in ("device", "mixed_precision"))
+    device, precision, dtype = (values["compute"][key] for key in ("device", "mixed_precision", "dtype"))
+    for weight in denoiser.parameters():
+        if precision != "fp32" and not weight.requires_grad:
+            weight.data = weight.data.to(DTYPES[dtype])
     return learning(
         denoiser,
         lambda: family.rehearse(denoiser, model, size),
         checkpointed=values["training"]["gradient_checkpointing"],
         autocast=Autocast(device, DTYPES[precision]) if precision != "fp32" else None,
     )
+
+
+def _from_what_learns(_: Any, inputs: tuple[Any, ...]) -> None:
+    """Gradients pass through the denoiser to the text encoder."""
+    for tensor in inputs:
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+            tensor.requires_grad_()
 
 
 def _weights(values: dict[str, Any], model: Facts, parts: dict[str, Any], base: dict[str, int]) -> int:

@@ -29,7 +29,7 @@ def launch(argv: Sequence[str], processes: int) -> None:
     """
     logging.disable(logging.CRITICAL)  # torch's launcher tells at length of what the processes say themselves
     python, *words = command(argv)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
+    threads = _threads(os.environ.get("OMP_NUM_THREADS", ""), processes)
     options = [f"--num_processes={processes}", "--num_machines=1", "--main_process_port=0"]  # any port that is free
     options += ["--mixed_precision=no", "--dynamo_backend=no", f"--num_cpu_threads_per_process={threads}"]
     arguments = launch_command_parser().parse_args([*options, "--no_python", python, *words])
@@ -41,6 +41,13 @@ def launch(argv: Sequence[str], processes: int) -> None:
         raise Elsewhere("stopped", 128 + stopped.sigval) from None
     except ChildFailedError as error:
         raise _told(list(error.failures.values())) from None
+
+
+def _threads(asked: str, processes: int) -> int:
+    """Each process's threads: never more than its share of the cores, for which they would wait in turn."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // processes)
+    return min(int(asked), share) if asked.isdecimal() and int(asked) else share
 
 
 def _heard() -> list[str]:

@@ -7,7 +7,7 @@ from tests.gpu.runs import after_each_step, losses, pixels, run, tuned
 
 TRAINING = {"max_train_steps": 8, "logging_steps": 100, "checkpointing_steps": None, "ema": {"decay": 0.9}}
 LORA = {"adapter": {"type": "lora", "rank": 4, "dropout": 0.1}}
-FP16 = {"mixed_precision": "fp16", "channels_last": "auto"}
+FP16 = {"mixed_precision": "fp16", "channels_last": True}
 WORK = {
     "pixels": lambda toy: pixels(training=TRAINING),
     "pixels-fp16": lambda toy: pixels(training=TRAINING, compute=FP16),

@@ -14,7 +14,7 @@ from runner.training.dropout import seed_dropout
 from tests.faults.runs import stopped_after
 from tests.gpu.runs import DEVICE, losses, pixels, run, state, tuned
 
-FAST = {"allow_tf32": "auto", "channels_last": "auto", "compile": "auto"}
+FAST = {"allow_tf32": "auto", "channels_last": True, "compile": False}
 STEPS = {"max_train_steps": 6, "checkpointing_steps": None, "ema": {"decay": 0.9}}
 
 

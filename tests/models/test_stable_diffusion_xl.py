@@ -197,3 +197,19 @@ def test_weighted_prompts_without_a_negative_one_are_the_plain_ones(ours, plain)
     texts = {"prompt_2": "a dog", "negative_prompt": "red", "negative_prompt_2": "green"}
     expected = theirs(plain, **{key: [text] * 2 for key, text in texts.items()}, clip_skip=1)
     assert_same(drawn(ours, prompt_syntax="weighted", clip_skip=1, **texts), expected)
+
+
+@pytest.mark.parametrize("half", ["decoder", "encoder"])
+def test_a_vae_that_overflows_in_fp16_does_not_where_training_computes_in_it(tmp_path, half):
+    """As SDXL's own: diffusers lets it compute in fp32, which autocast would undo."""
+    toys.stable_diffusion_xl(tmp_path)
+    model = built(tmp_path)
+    with torch.no_grad():
+        for weight in getattr(model.parts["vae"], half).conv_in.parameters():
+            weight.mul_(1e6)  # the next norm takes it out again
+    exact = drawn(model, image=picture(), num_inference_steps=5)
+    with torch.autocast("cpu", torch.float16):
+        found = drawn(model, image=picture(), num_inference_steps=5)
+    for one, other in zip(exact, found, strict=True):
+        assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).mean() < 8
+        assert np.asarray(one).std() > 5

@@ -9,7 +9,7 @@ import yaml
 
 from runner.cli import main
 from runner.errors import EnvironmentFault
-from runner.processes import alone, command, started
+from runner.processes import alone, command, launch, started
 from runner.processes.world import join
 from tests.conftest import ROOT
 from tests.corpus.table import toy
@@ -96,3 +96,14 @@ def test_a_rank_that_is_no_number_is_one_sentence(here, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "the environment's RANK is not a number (first): start by torchrun or accelerate launch" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("", 4), ("3", 3), ("64", 4), ("0", 4), ("4,2", 4), ("many", 4)])
+def test_no_process_has_more_threads_than_its_share_of_the_cores(monkeypatch, asked, threads):
+    """With twice as many as cores, two processes took thirty times as long."""
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    given = []
+    monkeypatch.setattr(launch, "multi_gpu_launcher", lambda arguments: given.append(arguments))
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    launch.launch(["run", "recipe.yaml"], 2)
+    assert given[0].num_cpu_threads_per_process == threads
