@@ -5,8 +5,8 @@
 The models have the configurations of Stable Diffusion 1.5 and SDXL and random weights; the pixel UNet is the one of
 recipes/flowers_ddpm.yaml. Recipes have every key of `compute` as it is by default, unless a kind's name says other;
 the peers' loops are diffusers' train_text_to_image(_lora) and train_unconditional, with eight workers that load
-pictures, and denoising_diffusion_pytorch's Trainer, in bf16. A pass forward and backward counts as three forward ones, and
-as two where only an adapter learns. Peaks of memory are of the process, the first steps included. Needs the extra
+pictures, and denoising_diffusion_pytorch's Trainer, in bf16. A pass forward and backward counts as three forward ones,
+and as two where only an adapter learns. Peaks of memory are of the process, the first steps included. Needs the extra
 `benchmarks`. Works: see WORKS.
 """
 
