@@ -18,7 +18,8 @@ from runner.view import Output, let_go
 
 EXIT_CODES = """exit codes:
   0 done   1 the recipe has problems   2 wrong command line   3 data   4 model   5 environment
-  6 refused as unsafe   7 checkpoint   8 diverged   129 SIGHUP, 130 SIGINT, 143 SIGTERM (can go on)   70 a bug"""
+  6 refused as unsafe   7 checkpoint   8 diverged   129 SIGHUP, 130 SIGINT, 143 SIGTERM (can go on)
+  141 closed pipe   70 a bug"""
 
 EXAMPLES = """examples:
   recipe ls                                         what is shipped

@@ -17,11 +17,16 @@ from runner.settle import Settled, speed
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen. Sizes in bytes; `fast` names the keys of `compute` that are on for speed."""
+    """What will happen. Sizes in bytes.
+
+    Attributes:
+        precision: the number format of the work: of training, or of what only draws.
+        fast: the keys of `compute` that are on for speed.
+    """
 
     name: str
     device: str
-    mixed_precision: str
+    precision: str
     fast: list[str]
     processes: int
     strategy: str
@@ -56,8 +61,8 @@ def plan(settled: Settled) -> Plan:
     return Plan(
         name=values["name"],
         device=values["compute"]["device"],
-        mixed_precision=values["compute"]["mixed_precision"],
-        fast=[key for key in speed.KEYS if values["compute"][key]],
+        precision=values["compute"]["mixed_precision" if "training" in values else "dtype"],
+        fast=speed.named(values["compute"]),
         processes=values["compute"]["processes"],
         strategy=values["compute"]["strategy"],
         stages=_stages(values),

@@ -36,10 +36,10 @@ def require_devices(compute: dict[str, Any], processes: int) -> None:
     if device == "mps":
         raise EnvironmentFault(f"compute.processes: {processes} processes cannot share mps: write 1, or device: cpu")
     if processes > gpus:
-        are = "is" if gpus == 1 else "are"
+        here, write = "1 is" if gpus == 1 else f"{gpus or 'none'} are", gpus or "device: cpu"
         raise EnvironmentFault(
-            f"compute.processes: {processes} processes take a GPU each, and {gpus} {are} here: write {max(1, gpus)}, "
-            "or start them on several machines with torchrun"
+            f"compute.processes: {processes} processes take a GPU each, and {here} here: write {write}, or start them "
+            "on several machines with torchrun"
         )
 
 

@@ -40,6 +40,11 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
 
 
+def named(compute: dict[str, Any]) -> list[str]:
+    """Those of the keys that are on, and mean something on the device."""
+    return [key for key in KEYS if compute[key] and (key != "allow_tf32" or compute["device"] == "cuda")]
+
+
 def _pays(values: dict[str, Any], pictures: int | None) -> bool:
     """Whether so many steps follow that compiling takes less time than it saves, and it is sure to work here.
 

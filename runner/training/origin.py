@@ -52,7 +52,7 @@ class Origin:
             "device": f"{self.compute['device']} ({hardware(self.compute['device'])})",
             "mixed_precision": self.compute["mixed_precision"],
             "threads": torch.get_num_threads(),
-            **({"processes": self.processes} if self.processes > 1 else {}),
+            "processes": self.processes,
         }
 
     @property

@@ -65,6 +65,19 @@ def test_fast_settings_draw_all_but_the_same_pictures(write, family):
     assert np.array_equal(drawn(runs / "004"), fast)
 
 
+def test_a_dry_run_names_what_is_on(write, capsys):
+    write("num_inference_steps: 2")
+    for settings, named in (
+        ([], "cpu, fp32"),
+        (FAST, "cpu, bf16, channels_last"),
+        (["compute.allow_tf32=true"], "cpu, fp32"),  # nothing on a CPU
+        (["compute.mixed_precision=bf16"], "cpu, fp32"),  # a training's
+    ):
+        assert main(["run", "draw.yaml", "--dry-run", *settings]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["device"]]
+        assert " ".join(line.split()[1:]) == named
+
+
 def test_channels_lie_side_by_side_only_where_asked_for(write, monkeypatch):
     laid_out = []
     predict = PixelUNet.predict

@@ -28,7 +28,8 @@ def learn(name, options, double):
         trainer, _ = run(settings(**options), model=model, hooks=hooks)
     if trainer.accelerator.is_main_process:
         weights = {key: p.detach() for key, p in trainer.parameters.items()}
-        torch.save((weights, [(line.loss, line.grad_norm) for line in hooks.lines]), name)
+        log = [(line.loss, line.grad_norm) for line in hooks.lines]
+        torch.save((weights, log, trainer.accelerator.num_processes), name)
     return 0
 
 
@@ -39,7 +40,9 @@ def apart(folder, count, options, double):
         name = f"{processes}.pt"
         codes, said = ends(folder, processes, name, options, double, work=learn)
         assert codes == [0] * processes, said
-        results.append(torch.load(folder / name))
+        *result, met = torch.load(folder / name)
+        assert met == processes
+        results.append(result)
     (ours, log), (theirs, other) = results
     a, b = (torch.cat([weights[key].flatten() for key in ours]).double() for weights in (ours, theirs))
     return ((a - b).norm() / a.norm()).item(), log, other
