@@ -78,7 +78,7 @@ def test_two_go_on_as_one_and_as_two_again_with_every_sample_seen_once(here):
         assert said_once(said).endswith("its state is saved: the same command goes on with outputs/toy/001"), said
     codes, said = ends(here, 2, *RUN, before=partial(seen, here))
     assert codes == [0, 0], said
-    assert "going on from step 3; close, not bitwise equal: processes (absent) → 2" in said[0]
+    assert "going on from step 3; close, not bitwise equal: processes 1 → 2" in said[0]
     assert sorted(map(int, (here / "seen").read_text().split())) == list(range(6 * 4))
     run = newest(here)
     assert [line["step"] for line in log(run)] == [1, 2, 3, 4, 5, 6]
