@@ -13,8 +13,8 @@ _STEPS = {"cuda": 2_000}
 """From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
 
 On a CPU it saves none: convolutions take most of a step, by the same routines, and code made for norms is no faster.
-Measured with a UNet2DModel of 6 million parameters in bf16 on two cores, 32 pixels: 0.92 times as fast, channels_last
-with it, after a minute and a half of compiling. channels_last alone has faster convolutions there and slower norms: 0.9.
+Measured with a UNet2DModel of 6 million parameters in bf16 on two cores, 32 pixels: 0.92 times as fast, with
+channels_last, after a minute and a half of compiling. channels_last alone (convolutions faster, norms slower): 0.9.
 """
 
 KEYS = ("channels_last", "compile", "allow_tf32")
