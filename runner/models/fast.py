@@ -18,6 +18,7 @@ from torch import nn
 
 from runner.errors import EnvironmentFault
 from runner.models.family import Family
+from runner.models.group_norm import by_channel
 from runner.shown import shown
 
 _REGIONS = (
@@ -84,7 +85,8 @@ class Compiled:
 
         try:
             # Each shape has its own code, so that what a step computes does not depend on the steps before it.
-            with _kept_in(self._folder), config.patch(recompile_limit=_LIMIT, accumulated_recompile_limit=_LIMIT):
+            limits = config.patch(recompile_limit=_LIMIT, accumulated_recompile_limit=_LIMIT)
+            with _kept_in(self._folder), by_channel(self._modules), limits:
                 for module in self._modules:
                     module.compile(dynamic=False)
                 yield
