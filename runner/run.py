@@ -161,8 +161,8 @@ class Run:
                     compute=self.values["compute"],
                     progress=self.progress,
                 )
-            if self.values["compute"]["channels_last"] and "training" not in self.values:  # else once it is to learn
-                lay_out(family)
+            if "training" not in self.values:  # else once it is to learn
+                lay_out(family, self.values["compute"])
             self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
         return family
 

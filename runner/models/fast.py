@@ -35,11 +35,20 @@ _DENOISERS = ("unet", "transformer")
 _COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch takes where CXX names none
 
 
-def lay_out(family: Family) -> None:
-    """Weights of convolutions get the channels of a pixel side by side, and with them what they compute."""
-    for part in family.parts.values():
-        if any(p.ndim == 4 for p in part.parameters()):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def lay_out(family: Family, compute: dict[str, Any]) -> None:
+    """The memory format and the kind of attention that `compute` asks for.
+
+    With channels_last, weights of convolutions have the channels of a pixel side by side, and with them what they
+    compute.
+    """
+    if compute["channels_last"]:
+        for part in family.parts.values():
+            if any(p.ndim == 4 for p in part.parameters()):
+                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compute["eager_attention"]:
+        from runner.models.attention import eager_attention
+
+        eager_attention(_working(family))
 
 
 def lacking(device: str) -> str | None:
@@ -66,7 +75,7 @@ class Compiled:
     """
 
     def __init__(self, family: Family, on: bool, folder: Path) -> None:
-        self._modules = _modules(family) if on else []
+        self._modules = list(_regions(_working(family))) if on else []
         self.on = bool(self._modules)
         self._folder = folder
 
@@ -125,11 +134,11 @@ def _kept_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _modules(family: Family) -> list[nn.Module]:
-    """What takes long of what a step calls: of the denoiser, or of a VAE alone."""
+def _working(family: Family) -> nn.Module:
+    """What takes long of what a step calls: the denoiser, or a VAE alone."""
     parts: dict[str, Any] = family.parts
-    working = next((parts[name] for name in _DENOISERS if name in parts), None)
-    return list(_regions(working if working is not None else parts["vae"]))
+    part: nn.Module = next(parts[name] for name in (*_DENOISERS, "vae") if name in parts)
+    return part
 
 
 def _regions(module: nn.Module) -> Iterator[nn.Module]:

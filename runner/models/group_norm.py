@@ -19,7 +19,7 @@ class _ByChannel(nn.GroupNorm):
     means: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not torch.compiler.is_compiling():
+        if x.device.type != "cpu" or x.ndim < 3 or not torch.compiler.is_compiling():
             return super().forward(x)
         pixels = tuple(range(2, x.ndim))
         wide = x.float()

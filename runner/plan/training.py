@@ -111,6 +111,10 @@ def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Cou
     for weight in denoiser.parameters():
         if precision != "fp32" and not weight.requires_grad:
             weight.data = weight.data.to(DTYPES[dtype])
+    if values["compute"]["eager_attention"]:
+        from runner.models.attention import eager_attention
+
+        eager_attention(denoiser)
     return learning(
         denoiser,
         lambda: family.rehearse(denoiser, model, size),

@@ -9,15 +9,15 @@ from runner.language.problems import Problem
 from runner.language.recipe import Recipe
 from runner.models.fast import lacking
 
-_STEPS = {"cuda": 2_000}
+_STEPS = {"cuda": 2_000, "cpu": 10_000}
 """From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
 
-On a CPU it saves none: convolutions take most of a step, by the same routines, and code made for norms is no faster.
-Measured with a UNet2DModel of 6 million parameters in bf16 on two cores, 32 pixels: 0.92 times as fast, with
-channels_last, after a minute and a half of compiling. channels_last alone (convolutions faster, norms slower): 0.9.
+Measured on two cores with a UNet2DModel of 6 million parameters in bf16: 6 % of a step of 32 pixels, 12 % of 64, after
+a minute and a half of compiling. That is with channels_last, which without compiling is 0.9 times as fast there (its
+convolutions are faster, its norms slower); in fp32 neither saves anything.
 """
 
-KEYS = ("channels_last", "compile", "allow_tf32")
+KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")
 
 
 def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
@@ -30,11 +30,12 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     compute = values["compute"]
     if "training" not in values:
         return {key: compute[key] is True for key in KEYS}
-    device, narrow = compute["device"], compute["mixed_precision"] != "fp32" and not _in_parts(compute)
+    device, narrow = compute["device"], compute["mixed_precision"] != "fp32"
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
-        "channels_last": narrow and device == "cuda" and compiles,
+        "channels_last": narrow and compiles and not _in_parts(compute),
         "compile": compiles,
+        "eager_attention": narrow and device == "cpu",
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
@@ -53,7 +54,7 @@ def _pays(values: dict[str, Any], pictures: int | None) -> bool:
     device, training = values["compute"]["device"], values["training"]
     if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or _in_parts(values["compute"]):
         return False
-    if training["gradient_checkpointing"]:
+    if training["gradient_checkpointing"] or (device == "cpu" and values["compute"]["mixed_precision"] == "fp32"):
         return False
     steps = training["max_train_steps"]
     if training["num_train_epochs"]:

@@ -83,8 +83,7 @@ def run_training(
     training, device = values["training"], around.accelerator.device
     groups = method_of(values).attach(family, values)
     _checkpoint_gradients(family, training)
-    if values["compute"]["channels_last"]:
-        lay_out(family)
+    lay_out(family, values["compute"])
     learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
     order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
     with guarded(values, training_mends(values)):

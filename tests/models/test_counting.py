@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from torch.autograd.graph import saved_tensors_hooks
 
+from runner.models.attention import eager_attention
 from runner.models.autocast import Autocast
 from runner.models.counting import learning
 
@@ -21,6 +22,7 @@ CONFIG = {
 BF16 = torch.bfloat16
 CASES = {  # what learns, the frozen weights' number format, and whether a step computes in bf16
     "all, fp32": ("all", torch.float32, False),
+    "all, eager, bf16": ("all, eager", torch.float32, True),
     "all, bf16": ("all", torch.float32, True),
     "lora, bf16": ("lora", BF16, True),
     "lora on fp32, bf16": ("lora", torch.float32, True),
@@ -31,7 +33,9 @@ CASES = {  # what learns, the frozen weights' number format, and whether a step 
 def made(learns, dtype):
     """A UNet of which all learns, or a LoRA, or nothing but what it is told."""
     unet = UNet2DConditionModel(**CONFIG).train()
-    if learns != "all":
+    if "eager" in learns:
+        eager_attention(unet)
+    if not learns.startswith("all"):
         unet.requires_grad_(False).to(dtype)
     if learns == "lora":
         unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))

@@ -13,7 +13,7 @@ from runner.models import family_class, toys
 from runner.models.pixel_unet import PixelUNet
 
 SMALL = "num_inference_steps: 4, height: 32, width: 32"
-FAST = ["compute.channels_last=true", "compute.dtype=bf16"]
+FAST = ["compute.channels_last=true", "compute.dtype=bf16", "compute.eager_attention=true"]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_dry_run_names_what_is_on(write, capsys):
     write("num_inference_steps: 2")
     for settings, named in (
         ([], "cpu, fp32"),
-        (FAST, "cpu, bf16, channels_last"),
+        (FAST, "cpu, bf16, channels_last, eager_attention"),
         (["compute.allow_tf32=true"], "cpu, fp32"),  # nothing on a CPU
         (["compute.mixed_precision=bf16"], "cpu, fp32"),  # a training's
     ):

@@ -9,8 +9,11 @@ from runner.settle import machine, speed
 from tests.conftest import defaults
 
 MANY = 5_000
-ALL = {"channels_last": True, "compile": True, "allow_tf32": True}
-NONE = dict.fromkeys(ALL, False)
+KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")
+NONE = dict.fromkeys(KEYS, False)
+ON_A_CPU = {**NONE, "eager_attention": True}
+ON_A_GPU = {**NONE, "allow_tf32": True}
+COMPILED = {"channels_last": True, "compile": True}
 
 
 def values(device="cpu", mixed_precision="bf16", steps=100, data=(), training=(), **compute):
@@ -26,20 +29,21 @@ def compilers(monkeypatch):
 
 
 def test_few_steps_are_not_worth_compiling():
-    assert speed.settle(values(), 1000) == NONE
-    assert speed.settle(values(device="cuda"), 1000) == {**NONE, "allow_tf32": True}
+    assert speed.settle(values(), 1000) == speed.settle(values(steps=MANY), None) == ON_A_CPU
+    assert speed.settle(values(device="cuda"), 1000) == ON_A_GPU
 
 
 def test_many_steps_are_worth_compiling_on_a_gpu():
-    assert speed.settle(values(device="cuda", steps=MANY), None) == ALL
+    assert speed.settle(values(device="cuda", steps=MANY), None) == {**ON_A_GPU, **COMPILED}
     asked = values(device="cuda", steps=None, training={"num_train_epochs": 100})
     assert speed.settle(asked, 4 * MANY)["compile"]
     assert not speed.settle(asked, 4)["compile"]
     assert not speed.settle(asked, None)["compile"]
 
 
-def test_on_a_cpu_compiling_saves_nothing():
-    assert speed.settle(values(steps=10**6), None) == NONE
+def test_on_a_cpu_only_more_steps_in_bf16_are():
+    assert speed.settle(values(steps=2 * MANY), None) == {**ON_A_CPU, **COMPILED}
+    assert speed.settle(values(mixed_precision="fp32", steps=10**6), None) == NONE
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_channels_lie_side_by_side_where_that_is_faster():
     assert not any(speed.settle(each, None)["channels_last"] for each in asked)
 
 
-@pytest.mark.parametrize("key", ALL)
+@pytest.mark.parametrize("key", KEYS)
 def test_what_is_written_is_taken(key):
     for wanted in (True, False):
         assert speed.settle(values(**{key: wanted}), None)[key] is wanted
@@ -117,7 +121,7 @@ def test_a_recipe_that_cannot_be_compiled_here_is_told_so(here, monkeypatch, cap
 def test_the_plan_names_what_is_on(here, monkeypatch, capsys):
     monkeypatch.setattr(processor, "has_bf16", lambda: True)
     assert main(["run", "quickstart", "compute.device=cpu", "--dry-run"]) == 0
-    assert "device  cpu, bf16\n" in capsys.readouterr().out
+    assert "device  cpu, bf16, eager_attention\n" in capsys.readouterr().out
     on = ["compute.channels_last=true", "compute.compile=true"]
     assert main(["run", "quickstart", "compute.device=cpu", *on, "--dry-run"]) == 0
-    assert "device  cpu, bf16, channels_last, compile\n" in capsys.readouterr().out
+    assert "device  cpu, bf16, channels_last, compile, eager_attention\n" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from tests.training.toy_loop import Hooks, family, run, settings
 
 def laid_out(dropout=0.1):
     model = family(dropout)
-    lay_out(model)
+    lay_out(model, {"channels_last": True, "eager_attention": True})
     return model
 
 

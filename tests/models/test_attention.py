@@ -1,0 +1,64 @@
+"""Attention with its scores written out where they are few."""
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
+from torch import nn
+
+from runner.models.attention import eager_attention
+
+
+class Asked:
+    """Counts how often attention is asked of torch's fused kernel."""
+
+    def __init__(self, monkeypatch):
+        self.count, self._fused = 0, nn.functional.scaled_dot_product_attention
+        monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", self._counted)
+
+    def __call__(self, *arguments, **named):
+        self.count += 1
+        return self._fused(*arguments, **named)
+
+    _counted = property(lambda self: self.__call__)
+
+
+def block(**options):
+    torch.manual_seed(0)
+    return Attention(query_dim=16, heads=4, dim_head=4, **options)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 8, 8), (2, 64, 16)])
+@pytest.mark.parametrize("told", [None, (2, 7, 16)])
+def test_it_attends_as_the_fused_kernel_does(monkeypatch, shape, told):
+    attention, asked = block(residual_connection=True), Asked(monkeypatch)
+    x, text = torch.randn(shape), None if told is None else torch.randn(told)
+    expected = attention(x, text)
+    eager_attention(attention)
+    torch.testing.assert_close(attention(x, text), expected, rtol=1e-5, atol=1e-5)
+    assert asked.count == 1
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("side, fused", [(22, 0), (23, 1)])  # 4 heads of (22 x 22) x (22 x 22): less than 2 ** 20
+def test_many_scores_of_a_picture_are_not_written_out(monkeypatch, rows, side, fused):
+    attention, asked = block(), Asked(monkeypatch)
+    eager_attention(attention)
+    attention(torch.randn(rows, 16, side, side))
+    assert asked.count == fused
+
+
+def test_masked_tokens_are_not_seen():
+    attention, x, text = block(), torch.randn(1, 16, 16), torch.randn(1, 8, 16)
+    mask = torch.zeros(1, 1, 8)
+    mask[..., 5:] = -10_000
+    expected = attention(x, text[:, :5])
+    eager_attention(attention)
+    torch.testing.assert_close(attention(x, text, attention_mask=mask), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_of_another_kind_stays_as_it_is():
+    kinds = [SlicedAttnProcessor(1), AttnProcessor()]
+    blocks = [*(block(processor=kind) for kind in kinds), block(qk_norm="layer_norm")]
+    eager_attention(nn.ModuleList(blocks))
+    assert [each.processor for each in blocks[:2]] == kinds
+    assert type(blocks[2].processor) is AttnProcessor2_0
