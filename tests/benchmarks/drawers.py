@@ -58,9 +58,7 @@ def stage(model, sampling, compute, gate):
     family = family_class(settled.model.family).build(
         settled.model, device=device, seed=0, compute=compute, progress=progress
     )
-    if compute["channels_last"]:
-        lay_out(family)
-
+    lay_out(family, compute)
     gallery = Gallery(settled.values, Samples(RunFolder.create(outputs, "drawn"), settled.portable), progress, Stop(""))
     code = gallery.compiled(family, model.parent / "compiled") if compute["compile"] else nullcontext()
     gate.ready()
@@ -77,11 +75,14 @@ def unet(model, pixels, batch_size, steps, compute, gate):
     from diffusers import UNet2DModel
 
     from runner.memory import keep_memory
+    from runner.models.attention import eager_attention
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[compute["dtype"]]
     memory = torch.channels_last if compute["channels_last"] else torch.contiguous_format
     keep_memory()
     called = UNet2DModel.from_pretrained(model / "unet", torch_dtype=dtype).to(memory_format=memory).eval()
+    if compute["eager_attention"]:
+        eager_attention(called)
     x = torch.randn(batch_size, 3, pixels, pixels).to(dtype, memory_format=memory)
     times = torch.linspace(999, 0, steps).long()
     gate.ready()

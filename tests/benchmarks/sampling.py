@@ -31,8 +31,8 @@ from tests.benchmarks.drawers import (
 )
 from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
-PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False}
-FAST = {"dtype": "bf16", "channels_last": True}
+PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False, "eager_attention": False}
+FAST = {"dtype": "bf16", "channels_last": True, "eager_attention": True}
 SETTINGS = {
     "": PLAIN,
     "ddpm": PLAIN,
