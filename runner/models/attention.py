@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
@@ -29,13 +27,18 @@ class _EagerWhereFew:
     def __init__(self) -> None:
         self._few, self._many = AttnProcessor(), AttnProcessor2_0()
 
-    def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *rest: Any, **kw: Any
+    def __call__(  # by these names diffusers knows what it may hand over
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
     ) -> Tensor:
         queries = _tokens(hidden_states)
         keys = queries if encoder_hidden_states is None else _tokens(encoder_hidden_states)
         processor = self._few if attn.heads * queries * keys <= _FEW else self._many
-        attended: Tensor = processor(attn, hidden_states, encoder_hidden_states, *rest, **kw)
+        attended: Tensor = processor(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         return attended
 
 

@@ -1,11 +1,13 @@
 """Attention with its scores written out where they are few."""
 
+from inspect import signature
+
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
 from torch import nn
 
-from runner.models.attention import eager_attention
+from runner.models.attention import _EagerWhereFew, eager_attention
 
 
 class Asked:
@@ -54,6 +56,20 @@ def test_masked_tokens_are_not_seen():
     expected = attention(x, text[:, :5])
     eager_attention(attention)
     torch.testing.assert_close(attention(x, text, attention_mask=mask), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_diffusers_hands_over_all_that_it_does_otherwise(capfd):
+    """It goes by the names of what a processor takes, and says what it leaves out."""
+    ours = signature(_EagerWhereFew.__call__).parameters
+    theirs = [signature(kind.__call__).parameters for kind in (AttnProcessor, AttnProcessor2_0)]
+    assert list(ours) == [name for name in theirs[0] if name not in ("args", "kwargs")]
+    assert list(theirs[0]) == list(theirs[1])
+    attention = Attention(query_dim=32, heads=4, dim_head=8, spatial_norm_dim=8)
+    x, temb = torch.randn(1, 32, 4, 4), torch.randn(1, 8, 4, 4)
+    expected = attention(x, temb=temb)
+    eager_attention(attention)
+    torch.testing.assert_close(attention(x, temb=temb), expected, rtol=1e-5, atol=1e-5)
+    assert "ignored" not in capfd.readouterr().err
 
 
 def test_attention_of_another_kind_stays_as_it_is():
