@@ -15,13 +15,17 @@ fp32 0.8 to 1.2.
 
 
 def eager_attention(module: nn.Module) -> None:
-    """Each Attention of a model that takes torch's scaled_dot_product_attention takes it for many scores only."""
-    for part in module.modules():
-        if isinstance(part, Attention) and type(part.processor) is AttnProcessor2_0 and part.norm_q is None:
-            part.set_processor(_EagerWhereFew())
+    """Each Attention of a model that takes torch's scaled_dot_product_attention takes it for many scores only.
+
+    Those whose scores are to be wider than the rest (upcast_attention) keep it: what is written out is narrow.
+    """
+    fused = (m for m in module.modules() if isinstance(m, Attention) and type(m.processor) is AttnProcessor2_0)
+    for part in fused:
+        if part.norm_q is None and not part.upcast_attention:
+            part.set_processor(EagerWhereFew())
 
 
-class _EagerWhereFew:
+class EagerWhereFew:
     """diffusers' AttnProcessor for few scores, its AttnProcessor2_0 for many."""
 
     def __init__(self) -> None:

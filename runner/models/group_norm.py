@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _ByChannel(nn.GroupNorm):
+class ByChannel(nn.GroupNorm):
     """Sums over a channel's pixels first, over the channels of a group then; what is not compiled is as it was.
 
     Moments as in torch's own kernel for channels_last: the mean, and the mean of squares less its square, in fp32.
@@ -35,10 +35,10 @@ class _ByChannel(nn.GroupNorm):
 
 @contextmanager
 def by_channel(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Compiled inside, each GroupNorm in the modules takes the form of this file; the same but for the last bits."""
+    """Compiled inside, each GroupNorm in the modules takes the form of this file, which rounds otherwise."""
     found = [norm for module in modules for norm in module.modules() if type(norm) is nn.GroupNorm and norm.affine]
     for norm in found:
-        norm.__class__ = _ByChannel
+        norm.__class__ = ByChannel
         norm.means = _within_groups(norm.num_channels, norm.num_groups)
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from runner import processor
 from runner.language.problems import Problem
 from runner.language.recipe import Recipe
 from runner.models.fast import lacking
@@ -31,11 +32,12 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     if "training" not in values:
         return {key: compute[key] is True for key in KEYS}
     device, narrow = compute["device"], compute["mixed_precision"] != "fp32"
+    from_scratch = values["model"]["type"] != "pretrained"
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
     own = {
         "channels_last": narrow and compiles and not _in_parts(compute),
         "compile": compiles,
-        "eager_attention": narrow and device == "cpu",
+        "eager_attention": narrow and from_scratch and device == "cpu" and processor.has_bf16(),
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
@@ -47,20 +49,25 @@ def named(compute: dict[str, Any]) -> list[str]:
 
 
 def _pays(values: dict[str, Any], pictures: int | None) -> bool:
-    """Whether so many steps follow that compiling takes less time than it saves, and it is sure to work here.
+    """Whether so many steps follow that compiling takes less time than it saves, where this machine can.
 
     Pictures of many sizes would each be compiled for; weights that are shared out are not compiled.
     """
     device, training = values["compute"]["device"], values["training"]
     if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or _in_parts(values["compute"]):
         return False
-    if training["gradient_checkpointing"] or (device == "cpu" and values["compute"]["mixed_precision"] == "fp32"):
+    if training["gradient_checkpointing"] or (device == "cpu" and not _measured(values["compute"])):
         return False
     steps = training["max_train_steps"]
     if training["num_train_epochs"]:
         per_step = training["batch_size"] * training["gradient_accumulation_steps"]
         steps = training["num_train_epochs"] * (pictures or 0) // per_step
     return steps >= _STEPS[device] and lacking(device) is None
+
+
+def _measured(compute: dict[str, Any]) -> bool:
+    """Whether compiling is known to pay on a CPU: for one process, in bf16, by instructions for it."""
+    return bool(compute["processes"] == 1 and compute["mixed_precision"] != "fp32" and processor.has_bf16())
 
 
 def _in_parts(compute: dict[str, Any]) -> bool:

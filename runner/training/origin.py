@@ -14,6 +14,7 @@ from runner.data.changed import changed
 from runner.errors import DataError
 from runner.language.diff import differences
 from runner.outputs.record import hardware, versions
+from runner.settle import speed
 
 _PACKAGES = ("recipe", "torch", "diffusers", "transformers", "accelerate", "peft")
 
@@ -53,6 +54,7 @@ class Origin:
             "mixed_precision": self.compute["mixed_precision"],
             "threads": torch.get_num_threads(),
             "processes": self.processes,
+            "settings": ", ".join(speed.named(self.compute)) or "none",
         }
 
     @property
@@ -77,6 +79,10 @@ class Origin:
         return what
 
     def differing(self, values: dict[str, Any]) -> str:
-        """How the machine differs from that of a checkpoint's `values`, as 'torch 2.12 → 2.13, threads 2 → 4'."""
-        found = differences(dict(values["made_with"]), self.made_with)
+        """How the machine differs from that of a checkpoint's `values`, as 'torch 2.12 → 2.13, threads 2 → 4'.
+
+        An older checkpoint does not say all that this one would.
+        """
+        before = dict(values["made_with"])
+        found = differences(before, {key: now for key, now in self.made_with.items() if key in before})
         return ", ".join(f"{key} {before} → {now}" for key, before, now in found)

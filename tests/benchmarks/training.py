@@ -23,9 +23,9 @@ from tests.benchmarks.pairs import arguments, side_by_side, spread, table
 PICTURES = 512
 SETTINGS = {
     "fp32": {"mixed_precision": "fp32", "channels_last": False, "compile": False},
-    "bf16": {"mixed_precision": "bf16", "channels_last": False, "compile": False},
-    "fast": {"mixed_precision": "bf16", "channels_last": True, "compile": False},
-    "compiled": {"mixed_precision": "bf16", "channels_last": True, "compile": True},
+    "bf16": {"mixed_precision": "bf16", "channels_last": False, "compile": False, "eager_attention": True},
+    "fast": {"mixed_precision": "bf16", "channels_last": True, "compile": False, "eager_attention": True},
+    "compiled": {"mixed_precision": "bf16", "channels_last": True, "compile": True, "eager_attention": True},
 }
 KINDS = (*SETTINGS, "auto", "diffusers", "diffusers bf16", "lucidrains", "lucidrains bf16")
 BASES = ("diffusers", "diffusers bf16", "lucidrains")

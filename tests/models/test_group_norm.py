@@ -1,10 +1,12 @@
 """GroupNorm in the form that is compiled on a CPU."""
 
+import operator
+
 import pytest
 import torch
 from torch import nn
 
-from runner.models.group_norm import by_channel
+from runner.models.group_norm import ByChannel, by_channel
 
 SHAPES = [(3, 12, 5, 7), (2, 12, 9), (4, 12)]
 FORMATS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # how far apart two of a format may be, relatively
@@ -53,6 +55,7 @@ def test_what_is_not_compiled_is_as_it_was():
     made, x = norm(), torch.randn(2, 12, 8, 8)
     expected = made(x)
     with by_channel([nn.Sequential(made)]):
+        assert type(made) is ByChannel
         assert torch.equal(made(x), expected)
         assert made.state_dict().keys() == {"weight", "bias"}
     assert type(made) is nn.GroupNorm and not hasattr(made, "means")
@@ -76,7 +79,17 @@ def test_other_norms_are_left_alone(other):
 def test_compiled_it_is_the_same_norm():
     made, x = norm(), torch.randn(2, 12, 8, 8).to(memory_format=torch.channels_last)
     expected = passed(made, x)
+    products = []
+
+    def backend(graph, inputs):
+        products.extend(node for node in graph.graph.nodes if node.target in (operator.matmul, torch.matmul))
+        return graph
+
     with by_channel([made]):
+        made.compile(backend=backend)
+        made(x)
+        assert len(products) == 1
+        torch.compiler.reset()
         made.compile(dynamic=False)
         found = passed(made, x)
     for one, other in zip(found, expected, strict=True):

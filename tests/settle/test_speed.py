@@ -16,15 +16,16 @@ ON_A_GPU = {**NONE, "allow_tf32": True}
 COMPILED = {"channels_last": True, "compile": True}
 
 
-def values(device="cpu", mixed_precision="bf16", steps=100, data=(), training=(), **compute):
+def values(device="cpu", mixed_precision="bf16", steps=100, data=(), training=(), model="pixel_unet", **compute):
     """A recipe that trains, its device and number format settled."""
     compute = defaults("compute.json", device=device, mixed_precision=mixed_precision, **compute)
     training = defaults("training.json", batch_size=4, learning_rate=1.0, max_train_steps=steps, **dict(training))
-    return {"compute": compute, "data": dict(data), "training": training}
+    return {"compute": compute, "data": dict(data), "training": training, "model": {"type": model}}
 
 
 @pytest.fixture(autouse=True)
-def compilers(monkeypatch):
+def able(monkeypatch):
+    monkeypatch.setattr(processor, "has_bf16", lambda: True)
     monkeypatch.setattr("runner.settle.speed.lacking", lambda device: None)
 
 
@@ -44,6 +45,17 @@ def test_many_steps_are_worth_compiling_on_a_gpu():
 def test_on_a_cpu_only_more_steps_in_bf16_are():
     assert speed.settle(values(steps=2 * MANY), None) == {**ON_A_CPU, **COMPILED}
     assert speed.settle(values(mixed_precision="fp32", steps=10**6), None) == NONE
+    several = {"processes": 2, "strategy": "ddp"}
+    assert speed.settle(values(steps=10**6, **several), None) == ON_A_CPU
+
+
+def test_on_a_cpu_without_instructions_for_bf16_nothing_is(monkeypatch):
+    monkeypatch.setattr(processor, "has_bf16", lambda: False)
+    assert speed.settle(values(steps=10**6), None) == NONE
+
+
+def test_a_pretrained_model_keeps_its_attention():
+    assert speed.settle(values(model="pretrained"), None) == NONE
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from runner.errors import EnvironmentFault
+from runner.models.attention import EagerWhereFew
 from runner.models.fast import Compiled, lay_out
+from runner.models.group_norm import ByChannel
 from runner.training import checkpoints
 from tests.conftest import defaults
 from tests.data.toy_batches import batches, work
@@ -23,6 +26,17 @@ def laid_out(dropout=0.1):
     model = family(dropout)
     lay_out(model, {"channels_last": True, "eager_attention": True})
     return model
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("key", ["channels_last", "eager_attention"])
+def test_a_model_is_laid_out_as_asked(key, on):
+    model = family()
+    lay_out(model, {"channels_last": False, "eager_attention": False, key: on})
+    weight = model.unet.conv_in.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == (on and key == "channels_last")
+    kinds = {type(module.processor) for module in model.unet.modules() if isinstance(module, Attention)}
+    assert kinds == {EagerWhereFew if on and key == "eager_attention" else AttnProcessor2_0}
 
 
 def held(trainer):
@@ -151,8 +165,11 @@ def test_every_whole_step_runs_compiled_code(calls, tmp_path):
     model = family()
     training = settings(max_train_steps=None, num_train_epochs=1, batch_size=5)  # twelve pictures
     compiled = Compiled(model, True, tmp_path / "compiled")
+    norms = [module for module in model.unet.modules() if isinstance(module, nn.GroupNorm)]
     with compiled.ready():
+        assert {type(norm) for norm in norms} == {ByChannel}
         run(training, model=model, compiled=compiled)
+    assert {type(norm) for norm in norms} == {nn.GroupNorm}
     once = ({"dynamic": False}, str(tmp_path / "compiled"))
     assert all(found == [once] * 3 for found in calls.values())  # one to see that it is right
     assert {"ResnetBlock2D", "Attention", "GroupNorm"} == {type(module).__name__ for module in calls}
