@@ -189,6 +189,23 @@ def test_another_machine_is_close_only_and_the_same_one_says_nothing(here, monke
     assert "warning: going on from step 2; close, not bitwise equal: torch " in err and " → 9.9\n" in err
 
 
+@pytest.mark.parametrize("knew", [True, False])
+def test_other_fast_settings_are_close_only_and_an_older_recipe_did_not_keep_them(here, monkeypatch, capsys, knew):
+    """As where a compiler was installed in between, and `auto` takes it."""
+    made_with = origin.Origin.made_with.fget
+    with monkeypatch.context() as patch:
+        if not knew:
+            older = property(lambda self: {key: was for key, was in made_with(self).items() if key != "settings"})
+            patch.setattr(origin.Origin, "made_with", older)
+        stopped_at(2)
+    capsys.readouterr()
+    monkeypatch.setattr("runner.settle.speed.named", lambda compute: ["compile"])
+    stopped_at(1)
+    err = capsys.readouterr().err
+    assert "going on from step 2" in err
+    assert ("close, not bitwise equal: settings " in err and " → compile\n" in err) == knew
+
+
 @pytest.mark.slow
 def test_a_newer_recipes_checkpoint_is_not_called_damaged(here, monkeypatch, capsys):
     with monkeypatch.context() as patch:
