@@ -199,7 +199,7 @@ def test_other_fast_settings_are_close_only_and_an_older_recipe_did_not_keep_the
             patch.setattr(origin.Origin, "made_with", older)
         stopped_at(2)
     capsys.readouterr()
-    monkeypatch.setattr("runner.settle.speed.named", lambda compute: ["compile"])
+    monkeypatch.setattr(origin, "named", lambda compute: ["compile"])
     stopped_at(1)
     err = capsys.readouterr().err
     assert "going on from step 2" in err

@@ -21,6 +21,8 @@ from runner.models.family import Family
 from runner.models.group_norm import by_channel
 from runner.shown import shown
 
+KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")  # of `compute`
+
 _REGIONS = (
     *("ResnetBlock2D", "ResnetBlockCondNorm2D", "Attention", "GroupNorm", "BasicTransformerBlock"),  # of UNets and VAEs
     *("JointTransformerBlock", "FluxTransformerBlock", "FluxSingleTransformerBlock"),
@@ -33,6 +35,11 @@ gradients, besides.)
 _LIMIT = 4096  # of codes: each kind of block in each size of picture has its own
 _DENOISERS = ("unet", "transformer")
 _COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch takes where CXX names none
+
+
+def named(compute: dict[str, Any]) -> list[str]:
+    """Those of KEYS that are on, and mean something on the device."""
+    return [key for key in KEYS if compute[key] and (key != "allow_tf32" or compute["device"] == "cuda")]
 
 
 def lay_out(family: Family, compute: dict[str, Any]) -> None:

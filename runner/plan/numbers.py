@@ -8,11 +8,12 @@ from typing import Any
 from runner.models import family_class
 from runner.models.counting import parameters
 from runner.models.family import Facts
+from runner.models.fast import named
 from runner.plan.disk import disk
 from runner.plan.drawing import Drawing, Needed, captioning, drawing, needed
 from runner.plan.training import Training, training
 from runner.sampling.shots import shots
-from runner.settle import Settled, speed
+from runner.settle import Settled
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def plan(settled: Settled) -> Plan:
         name=values["name"],
         device=values["compute"]["device"],
         precision=values["compute"]["mixed_precision" if "training" in values else "dtype"],
-        fast=speed.named(values["compute"]),
+        fast=named(values["compute"]),
         processes=values["compute"]["processes"],
         strategy=values["compute"]["strategy"],
         stages=_stages(values),

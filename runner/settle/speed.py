@@ -8,7 +8,7 @@ from typing import Any
 from runner import processor
 from runner.language.problems import Problem
 from runner.language.recipe import Recipe
-from runner.models.fast import lacking
+from runner.models.fast import KEYS, lacking
 
 _STEPS = {"cuda": 2_000, "cpu": 10_000}
 """From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
@@ -17,8 +17,6 @@ Measured on two cores with a UNet2DModel of 6 million parameters in bf16: 6 % of
 a minute and a half of compiling. That is with channels_last, which without compiling is 0.9 times as fast there (its
 convolutions are faster, its norms slower); in fp32 neither saves anything.
 """
-
-KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")
 
 
 def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
@@ -41,11 +39,6 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
-
-
-def named(compute: dict[str, Any]) -> list[str]:
-    """Those of the keys that are on, and mean something on the device."""
-    return [key for key in KEYS if compute[key] and (key != "allow_tf32" or compute["device"] == "cuda")]
 
 
 def _pays(values: dict[str, Any], pictures: int | None) -> bool:

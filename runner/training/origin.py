@@ -13,8 +13,8 @@ from runner.data.cache import Pictures
 from runner.data.changed import changed
 from runner.errors import DataError
 from runner.language.diff import differences
+from runner.models.fast import named
 from runner.outputs.record import hardware, versions
-from runner.settle import speed
 
 _PACKAGES = ("recipe", "torch", "diffusers", "transformers", "accelerate", "peft")
 
@@ -54,7 +54,7 @@ class Origin:
             "mixed_precision": self.compute["mixed_precision"],
             "threads": torch.get_num_threads(),
             "processes": self.processes,
-            "settings": ", ".join(speed.named(self.compute)) or "none",
+            "settings": ", ".join(named(self.compute)) or "none",
         }
 
     @property
