@@ -38,7 +38,7 @@ def encode(image: "Image", chunks: Mapping[str, str]) -> bytes:
         else:
             info.add_itxt(key, text)
     file = io.BytesIO()
-    # A photograph of 512 px in a fifth of the time that Pillow's own choice takes, with 3 % more bytes.
+    # A photograph of 512 px in a fifth of the time that Pillow's own choice takes, with 3.5 % more bytes.
     image.save(file, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
     return file.getvalue()
 

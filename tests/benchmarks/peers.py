@@ -128,10 +128,10 @@ def lucidrains(folder, pixels, batch_size, precision, results, gate, *, unet=UNE
 def bare_step(pixels, batch_size, precision, lay_out):
     """A function that does forward, backward and optimizer of the same UNet on one fixed batch, and nothing else.
 
+    In bf16 its attention is that of the product.
+
     Args:
         lay_out: whether the weights and the batch are in the memory format channels_last.
-
-    In bf16 its attention is that of the product.
     """
     from diffusers import UNet2DModel
 

@@ -1,6 +1,7 @@
 """Attention with its scores written out where they are few."""
 
 from inspect import signature
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,18 +12,12 @@ from torch import nn
 from runner.models.attention import EagerWhereFew, eager_attention
 
 
-class Asked:
-    """Counts how often attention is asked of torch's fused kernel."""
-
-    def __init__(self, monkeypatch):
-        self.count, self._fused = 0, nn.functional.scaled_dot_product_attention
-        monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", self._counted)
-
-    def __call__(self, *arguments, **named):
-        self.count += 1
-        return self._fused(*arguments, **named)
-
-    _counted = property(lambda self: self.__call__)
+@pytest.fixture
+def asked(monkeypatch):
+    """Watches what attention is asked of torch's fused kernel."""
+    fused = Mock(wraps=nn.functional.scaled_dot_product_attention)
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", fused)
+    return fused
 
 
 def block(**options):
@@ -32,22 +27,22 @@ def block(**options):
 
 @pytest.mark.parametrize("shape", [(2, 16, 8, 8), (2, 64, 16)])
 @pytest.mark.parametrize("told", [None, (2, 7, 16)])
-def test_it_attends_as_the_fused_kernel_does(monkeypatch, shape, told):
-    attention, asked = block(residual_connection=True), Asked(monkeypatch)
+def test_it_attends_as_the_fused_kernel_does(asked, shape, told):
+    attention = block(residual_connection=True)
     x, text = torch.randn(shape), None if told is None else torch.randn(told)
     expected = attention(x, text)
     eager_attention(attention)
     torch.testing.assert_close(attention(x, text), expected, rtol=1e-5, atol=1e-5)
-    assert asked.count == 1
+    assert asked.call_count == 1
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("side, fused", [(22, 0), (23, 1)])  # 4 heads of (22 x 22) x (22 x 22): less than 2 ** 20
-def test_many_scores_of_a_picture_are_not_written_out(monkeypatch, rows, side, fused):
-    attention, asked = block(), Asked(monkeypatch)
+def test_many_scores_of_a_picture_are_not_written_out(asked, rows, side, fused):
+    attention = block()
     eager_attention(attention)
     attention(torch.randn(rows, 16, side, side))
-    assert asked.count == fused
+    assert asked.call_count == fused
 
 
 def test_masked_tokens_are_not_seen():
