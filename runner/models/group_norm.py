@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class ByChannel(nn.GroupNorm):
     """Sums over a channel's pixels first, over the channels of a group then; what is not compiled is as it was.
 
-    Moments as in torch's own kernel for channels_last (aten/src/ATen/native/cpu/group_norm_kernel.cpp): the mean, and the
-    mean of squares less its square, in fp32.
+    Moments as torch's own kernel takes them in channels_last (aten/src/ATen/native/cpu/group_norm_kernel.cpp): the
+    mean, and the mean of squares less its square, in fp32.
     """
 
     means: Tensor
