@@ -1,14 +1,16 @@
 """Pictures a second from a folder by pillow and from the cache, and what the data takes of a training step.
 
-    python -m tests.benchmarks.data [--pixels 32 512] [--kinds png jpeg] [--rounds 9]
+    python -m tests.benchmarks.data [--pixels 32 512] [--kinds png jpeg] [--larger 1 1.5] [--rounds 9]
 
-Pictures of the folder have the size of training already, so pillow decodes and scales nothing; a cache's time is that
-of its second epoch. Both give batches of 16 as uint8, mirrored at random, in one thread. The second table is the time
-of whole batches (noise, timesteps and labels too) over that of a bare step (forward, backward, optimizer; bf16) of a
-UNet of 6.3 million parameters, one after the other, as on a CPU.
+Pictures of the folder have the size of training already, so that pillow decodes and scales nothing, or sides so many
+times as long, as folders mostly have them, and pillow scales them each time. A cache's time is that of its second
+epoch. Both give batches of 16 as uint8, mirrored at random, in one thread. The second table is the time of whole
+batches (noise, timesteps and labels too) over that of a bare step (forward, backward, optimizer; bf16) of a UNet of 6.3
+million parameters, one after the other, as on a CPU.
 """
 
 import argparse
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from runner.data.cache import prepare
 from runner.data.draws import AUGMENT, rng
 from runner.data.folder import Folder
 from runner.data.samples import stacked
+from runner.data.transforms import fit
 from runner.data.views import Views
 from runner.memory import keep_memory
 from runner.progress import create
@@ -28,7 +31,8 @@ from tests.benchmarks.pairs import in_turns, settle_vision, spread, table
 from tests.benchmarks.peers import bare_step
 
 BATCH = 16
-SECTION = {"interpolation": "lanczos", "center_crop": True, "random_flip": True, "background": "#ffffff"}
+AS_SEEN = {"interpolation": "lanczos", "center_crop": True}
+SECTION = {**AS_SEEN, "random_flip": True, "background": "#ffffff"}
 SECTION |= {"max_images": None, "on_error": "stop", "aspect_ratio_buckets": None, "color_jitter": None}
 
 
@@ -55,16 +59,17 @@ def prepared(folder, pixels, cache):
     return prepare(source, section=section, cache_dir=cache, progress=create(quiet=True)), section
 
 
-def by_pillow(folder):
-    """A call that decodes one batch after another."""
+def by_pillow(folder, pixels):
+    """A call that decodes one batch after another, and scales what is larger."""
     files = sorted(folder.iterdir())
     batches = _numbers(len(files))
 
     def batch():
         pictures = []
         for number in next(batches):
-            with Image.open(files[number % len(files)]) as image:
-                array = np.asarray(image.convert("RGB"))
+            with Image.open(files[number % len(files)]) as file:
+                image = file.convert("RGB")
+            array = np.asarray(image) if image.width == pixels else fit(image, **AS_SEEN, height=pixels, width=pixels)
             pictures.append(array[:, ::-1] if rng(0, AUGMENT, number).random() < 0.5 else array)
         return torch.from_numpy(np.stack(pictures))
 
@@ -111,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pixels", type=int, nargs="+", default=[32, 512])
     parser.add_argument("--kinds", nargs="+", default=["png", "jpeg"])
+    parser.add_argument("--larger", type=float, nargs="+", default=[1, 1.5])
     parser.add_argument("--of-a-step", type=int, nargs="*", default=[32, 64])
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
@@ -119,12 +125,12 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         cache = Path(root, "cache")
         for pixels in options.pixels:
-            for kind in options.kinds:
-                count = max(BATCH, min(512, 2**24 // pixels**2))
-                folder = photographs(Path(root, f"{pixels}-{kind}"), count, pixels, kind)
+            for kind, larger in itertools.product(options.kinds, options.larger):
+                count, side = max(BATCH, min(512, 2**24 // pixels**2)), round(larger * pixels)
+                folder = photographs(Path(root, f"{pixels}-{side}-{kind}"), count, side, kind)
                 size = sum(file.stat().st_size for file in folder.iterdir()) / count / 1024
-                print(f"{pixels} px, {kind} of {size:.0f} KiB")
-                kinds = {"pillow": by_pillow(folder), "cache": from_cache(*prepared(folder, pixels, cache))}
+                print(f"{pixels} px, from {kind} of {side} px and {size:.0f} KiB")
+                kinds = {"pillow": by_pillow(folder, pixels), "cache": from_cache(*prepared(folder, pixels, cache))}
                 table(in_turns(_epochs(kinds, count), options.rounds), unit="pictures", work=count, bases=["pillow"])
         print("data in % of a step")
         for pixels in options.of_a_step:
