@@ -163,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
             return code
         finally:
-            sys.stdout = stdout  # a display of JSON events keeps it from other writers
+            if sys.stdout is sys.stderr or isinstance(sys.stdout, Output):  # by a display of JSON events, or from above
+                sys.stdout = stdout
     except RecipeProblems as error:
         _print_problems(error, getattr(arguments, "format", "text"))
         return error.exit_code

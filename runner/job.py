@@ -19,7 +19,7 @@ from runner.errors import EnvironmentFault, RecipeError
 from runner.going_on import Earlier
 from runner.language.recipe import Recipe
 from runner.outputs.folder import RunFolder
-from runner.processes import Started, alone, started
+from runner.processes import Started, alone, started, starts_others, trains
 from runner.progress import Progress, create, silent
 from runner.shown import shown
 
@@ -36,15 +36,15 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
         RecipeProblems, RecipeError: whatever stops it, after the run's folder has recorded it.
     """
     doctor.floors()
-    beside, trains = started(), "training" in recipe.values and not (arguments.smoke or arguments.dry_run)
-    if beside is not None and beside.rank > 0:
-        if trains:
-            _follow(recipe, arguments, beside)
-        return  # one process draws, plans and rehearses
-    if beside is None and trains and recipe.values["compute"]["processes"] > 1:
+    if starts_others(recipe.values, arguments):
         _start(recipe.values["compute"], arguments)
         return
-    if beside is not None and trains:
+    beside, learns = started(), trains(recipe.values, arguments)
+    if beside is not None and beside.rank > 0:
+        if learns:
+            _follow(recipe, arguments, beside)
+        return
+    if beside is not None and learns:
         compute = recipe.values["compute"] | {"processes": beside.count}
         recipe = replace(recipe, values={**recipe.values, "compute": compute})
         arguments.fresh &= not beside.restarts  # what the launcher began anew goes on

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 def run(arguments: Namespace) -> int:
     """Run, plan (--dry-run) or rehearse (--smoke) a recipe."""
-    from runner.processes import hush
+    from runner.processes import hush, starts_others
 
     hush()
-    recipe = _read(arguments)
+    recipe, warnings = _checked(arguments)
+    if not starts_others(recipe.values, arguments):
+        _tell(recipe, warnings)
     from runner.job import job
 
     job(recipe, arguments)
@@ -165,16 +167,26 @@ def data(arguments: Namespace) -> int:
 
 def _read(arguments: Namespace) -> Recipe:
     """The recipe of the command line; its warnings are printed."""
+    recipe, warnings = _checked(arguments)
+    _tell(recipe, warnings)
+    return recipe
+
+
+def _checked(arguments: Namespace) -> tuple[Recipe, list[Problem]]:
+    """The recipe of the command line, and its warnings."""
     from runner.find import document
-    from runner.language.problems import render
     from runner.language.recipe import read
 
-    recipe, warnings = read(document(arguments.recipe), arguments.overrides)
+    return read(document(arguments.recipe), arguments.overrides)
+
+
+def _tell(recipe: Recipe, warnings: list[Problem]) -> None:
+    from runner.language.problems import render
+
     for notice in recipe.document.notices:
         print(f"note: {notice}", file=sys.stderr)
     if warnings:
         print(render(warnings, "text"), file=sys.stderr)
-    return recipe
 
 
 def _cache(arguments: Namespace) -> Path:

@@ -18,6 +18,7 @@ from runner.data.source import Entry, Item, Source
 from runner.data.workers import in_order
 from runner.errors import DataError, RecipeError, UsageError
 from runner.outputs.files import faults, sync_folder, sync_tree, write_bytes
+from runner.outputs.png import pack
 from runner.shown import shown
 
 if TYPE_CHECKING:
@@ -98,11 +99,7 @@ def _write(folder: Path, folders: list[str], background: str, numbered: tuple[in
         name = f"{folders[item.label]}/{name}"
     try:
         if not _is_whole(folder / name):
-            file = io.BytesIO()
-            to_rgb(load(), background).save(
-                file, "PNG", compress_level=1
-            )  # half the time of level 6 for 4 % more bytes
-            _put(folder / name, file.getvalue())
+            _put(folder / name, pack(to_rgb(load(), background)))
     except RecipeError:
         raise
     except Exception as error:  # pillow raises nearly anything on broken files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from runner.data.buckets import bucket_sizes
 from runner.data.cache import Pictures
 from runner.data.texts import Texts
 from runner.outputs.files import write_bytes
+from runner.outputs.png import pack
 from runner.shown import shown
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -99,9 +99,7 @@ def contact_sheet(pictures: Pictures, path: Path) -> None:
         sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
         for line, text in enumerate(_labels(pictures, i, font)):
             draw.text((left, top + _CELL + 2 + 13 * line), text, fill="black", font=font)
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    write_bytes(path, file.getvalue())
+    write_bytes(path, pack(sheet))
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:

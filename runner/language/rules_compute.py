@@ -73,6 +73,16 @@ def offload_leaves_a_gpu(view: View) -> Iterator[Told]:
         )
 
 
+@rule("unused-key")
+def slices_are_not_written_out(view: View) -> Iterator[Told]:
+    if view.get("compute.attention_slicing") is True and view.get("compute.eager_attention") is True:
+        yield Told(
+            "compute.eager_attention",
+            "eager_attention has no effect with attention_slicing: true, which cuts every attention: write one of them",
+            "warning",
+        )
+
+
 RULES: list[Rule] = [
     eight_bit_needs_cuda,
     half_precision_needs_a_gpu,
@@ -80,4 +90,5 @@ RULES: list[Rule] = [
     drawing_keys_are_of_pretrained_models,
     offload_is_of_drawing,
     offload_leaves_a_gpu,
+    slices_are_not_written_out,
 ]

@@ -24,9 +24,9 @@ def processes_share_a_step(view: View) -> Iterator[Told]:
     if count > samples:
         held = "1 sample" if samples == 1 else f"{samples} samples"
         yield Told(
-            "compute.processes",
+            "compute.processes" if view.written("compute.processes") else "training.batch_size",  # a launcher's number
             f"a step has {held} (batch_size × gradient_accumulation_steps), and {count} processes would share them: "
-            f"write {samples} or give it more",
+            f"give it more, or take {samples} at most",
         )
 
 

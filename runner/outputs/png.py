@@ -15,6 +15,7 @@ from runner.secrets import redact
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST = 1 << 20  # bytes of one text, packed or not
@@ -37,8 +38,12 @@ def encode(image: "Image", chunks: Mapping[str, str]) -> bytes:
             info.add_text(key, text)
         else:
             info.add_itxt(key, text)
+    return pack(image, info)
+
+
+def pack(image: "Image", info: "PngInfo | None" = None) -> bytes:
+    """`image` as a PNG file: of 512 px in a fifth of the time that Pillow's own choice takes, with 3.5 % more bytes."""
     file = io.BytesIO()
-    # A photograph of 512 px in a fifth of the time that Pillow's own choice takes, with 3.5 % more bytes.
     image.save(file, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
     return file.getvalue()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import runner
 from runner.errors import EnvironmentFault
@@ -62,7 +64,17 @@ def hush() -> None:
     """All but the first process say nothing, until one has something of its own to say."""
     beside = started()
     if beside is not None and beside.rank > 0:
-        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+        sys.stdout, sys.stderr = (Path(os.devnull).open("w") for _ in range(2))  # noqa: SIM115 - as long as the process
+
+
+def trains(values: dict[str, Any], arguments: Namespace) -> bool:
+    """Whether a command trains, which several processes share: one plans, rehearses and draws."""
+    return "training" in values and not (arguments.smoke or arguments.dry_run)
+
+
+def starts_others(values: dict[str, Any], arguments: Namespace) -> bool:
+    """Whether this process only starts those that do the work, which say all that there is to say."""
+    return trains(values, arguments) and values["compute"]["processes"] > 1 and started() is None
 
 
 def command(argv: Sequence[str]) -> list[str]:

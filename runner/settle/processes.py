@@ -8,6 +8,8 @@ from typing import Any
 from runner.errors import EnvironmentFault
 from runner.language.problems import Problem
 from runner.language.recipe import Recipe
+from runner.language.rules_processes import RULES
+from runner.language.view import View, steps
 from runner.processes import started
 
 _SHARDED = ("adamw", "adam", "sgd")  # optimizers that work on parts of weights
@@ -44,28 +46,23 @@ def require_devices(compute: dict[str, Any], processes: int) -> None:
 
 
 def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
-    """What of a recipe that trains several processes cannot do, of which a launcher may have started more."""
-    compute, training = values["compute"], values.get("training")
-    if training is None or compute["processes"] == 1:
+    """What of a recipe that trains several processes cannot do.
+
+    The language's own rules are asked again: a launcher may have started more than it says, and `auto` is a CPU.
+    """
+    if "training" not in values or values["compute"]["processes"] == 1:
         return
-    count, samples = compute["processes"], training["batch_size"] * training["gradient_accumulation_steps"]
-    if count > samples:
-        held = "1 sample" if samples == 1 else f"{samples} samples"
-        message = f"a step has {held}, and there are {count} processes to share them: give it more, or start fewer"
-        yield recipe.problem(("training", "batch_size"), "processes", message)
-    if training["on_oom"] == "shrink":
-        message = "shrink is of one process, since the others cannot wait for one that begins a step again: write stop"
-        yield recipe.problem(("training", "on_oom"), "processes", message)
-    if compute["strategy"] == "fsdp":
+    view = View(recipe.document, values, set())
+    for name, function in RULES:
+        for path, message, severity in function(view):
+            yield recipe.problem(steps(path), name, message, severity)
+    if values["compute"]["strategy"] == "fsdp":
         yield from _unsharded(recipe, values)
 
 
 def _unsharded(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
     """Why the weights cannot be shared out."""
     compute, place = values["compute"], ("compute", "strategy")
-    if compute["device"] == "cpu":
-        message = "fsdp needs GPUs: on a CPU accelerate trains as with ddp without saying so; write ddp"
-        yield recipe.problem(place, "fsdp", message)
     if "adapter" in values:
         yield recipe.problem(place, "fsdp", "fsdp shares out what learns, and an adapter is small: write ddp")
     for key in ("channels_last", "compile"):

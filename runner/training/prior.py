@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from runner.models.family import Request
 from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
 from runner.outputs.files import faults, write_bytes
+from runner.outputs.png import pack
 from runner.progress import Progress
 from runner.prompts.kept import Kept
 from runner.signals import Stop
@@ -98,9 +98,7 @@ def _drawn(family: Trainable, values: dict[str, Any], numbers: list[int], kept: 
 def _keep(image: Image.Image, path: Path) -> None:
     with faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    write_bytes(path, file.getvalue())
+    write_bytes(path, pack(image))
 
 
 def _cut(items: list[tuple[int, Path]], size: int) -> Iterator[list[tuple[int, Path]]]:

@@ -142,7 +142,8 @@ def test_a_fault_of_the_recipe_is_said_once(here):
     asked(here, batch_size=1)
     codes, said = ends(here, 2, *RUN)
     assert codes == [1, 1], said
-    assert "a step has 1 sample, and there are 2 processes" in said[0] and said[1] == "", said
+    assert "recipe.yaml" in said[0] and "batch_size: 1\n" in said[0], said
+    assert "and 2 processes would share them: give it more, or take 1 at most" in said[0] and said[1] == "", said
 
 
 @pytest.mark.slow

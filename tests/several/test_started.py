@@ -78,10 +78,22 @@ def test_what_only_draws_is_drawn_by_one(here):
     assert codes == [0, 0] and "Sampling" in said[0] and said[1] == "", said
 
 
-def test_a_word_that_is_wrong_is_said_once(here):
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_word_that_is_wrong_is_said_once(here, form):
     (here / "recipe.yaml").write_text("version: 1\nname: x\nnonsense: 1\n")
-    codes, said = ends(here, 2, "run", "recipe.yaml")
+    codes, said = ends(here, 2, "run", "recipe.yaml", "--format", form)
     assert codes == [1, 1] and "nonsense" in said[0] and said[1] == "", said
+
+
+def test_a_warning_is_said_by_the_first_of_those_that_work(here, monkeypatch, capsys):
+    idle = {"vae_tiling": True, "mixed_precision": "fp32"}
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy(compute={**idle, "processes": 2})))
+    monkeypatch.setattr(launch, "multi_gpu_launcher", lambda _: None)
+    assert main(["run", "recipe.yaml"]) == 0
+    assert "vae_tiling has no effect" not in capsys.readouterr().err
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy(training={"max_train_steps": 1}, compute=idle)))
+    codes, said = ends(here, 2, "run", "recipe.yaml")
+    assert codes == [0, 0] and said[0].count("vae_tiling has no effect") == 1 and said[1] == "", said
 
 
 def test_the_command_reads_the_words_of_a_launcher_without_torch():
