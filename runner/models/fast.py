@@ -34,6 +34,7 @@ gradients, besides.)
 
 _LIMIT = 4096  # of codes: each kind of block in each size of picture has its own
 _DENOISERS = ("unet", "transformer")
+_TRITON = (7, 0)  # the oldest GPUs that triton makes code for, by torch._dynamo.device_interface
 _COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch takes where CXX names none
 
 
@@ -64,6 +65,8 @@ def lacking(device: str) -> str | None:
         return "a CPU or an NVIDIA GPU"
     if device == "cuda" and find_spec("triton") is None:
         return "the package triton"
+    if device == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability() < _TRITON:
+        return f"a GPU of compute capability {'.'.join(map(str, _TRITON))} or newer"
     if shutil.which(os.environ.get("CXX", _COMPILER)) is None:
         return f"a C++ compiler ({_COMPILER})"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():

@@ -72,5 +72,5 @@ def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
     """Why what is asked for cannot be compiled on this machine."""
     compute = values["compute"]
     if compute["compile"] is True and (lack := lacking(compute["device"])) is not None:
-        message = f"compiling needs {lack}: install that, or write false"
+        message = f"compiling needs {lack}, which this machine lacks: write false, or add it"
         yield recipe.problem(("compute", "compile"), "compile", message)

@@ -111,10 +111,15 @@ def run_training(
                 train(trainer, objective, keeper, values["seed"])
     trainer.together.take(trainer.ema)
     idle.wake()
+    _learned(family)
+    family.measure(batch.to(device) for batch in _plain(pictures, values))
+
+
+def _learned(family: Trainable) -> None:
+    """Nothing of it learns any more."""
     for part in family.parts.values():
         part.requires_grad_(False)
         part.eval()
-    family.measure(batch.to(device) for batch in _plain(pictures, values))
 
 
 def _batches(

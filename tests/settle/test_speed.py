@@ -124,10 +124,22 @@ def test_what_compiling_needs_is_named(monkeypatch):
     assert fast.lacking("mps") == "a CPU or an NVIDIA GPU"
 
 
+@pytest.mark.parametrize("capability, fits", [((6, 1), False), ((7, 0), True), ((9, 0), True)])
+def test_triton_makes_code_for_newer_gpus_only(monkeypatch, capability, fits):
+    monkeypatch.setattr(fast, "find_spec", lambda name: name)
+    monkeypatch.setattr(fast.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    named = fast.lacking("cuda") == "a GPU of compute capability 7.0 or newer"
+    assert named is not fits
+
+
 def test_a_recipe_that_cannot_be_compiled_here_is_told_so(here, monkeypatch, capsys):
     monkeypatch.setattr("runner.settle.speed.lacking", lambda device: "a C++ compiler (g++)")
     assert main(["run", "quickstart", "compute.compile=true", "--dry-run"]) == 1
-    assert "compiling needs a C++ compiler (g++): install that, or write false" in capsys.readouterr().err
+    assert (
+        "compiling needs a C++ compiler (g++), which this machine lacks: write false, or add it"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_plan_names_what_is_on(here, monkeypatch, capsys):

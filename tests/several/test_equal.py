@@ -1,8 +1,11 @@
 """Several processes learn what one does."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from runner.models.fast import Compiled
 from tests.conftest import each
 from tests.several.crew import ends
 from tests.training.toy_loop import Hooks, family, run, settings
@@ -18,14 +21,15 @@ def in_double(model, batch, training):
     return (model.unet(noisy, t).sample - eps).square().flatten(1).mean(1)
 
 
-def learn(name, options, double):
+def learn(name, options, double=False, compiles=False):
     """Trains and keeps the weights and what was logged."""
     model, hooks = family(), Hooks()
+    compiled = Compiled(model, compiles, Path("code"))
     if double:
         model.unet.double()
-        trainer, _ = run(settings(**options), model=model, hooks=hooks, objective=in_double)
-    else:
-        trainer, _ = run(settings(**options), model=model, hooks=hooks)
+    with compiled.ready():
+        how = {"objective": in_double} if double else {}
+        trainer, _ = run(settings(**options), model=model, hooks=hooks, compiled=compiled, **how)
     if trainer.accelerator.is_main_process:
         weights = {key: p.detach() for key, p in trainer.parameters.items()}
         log = [(line.loss, line.grad_norm) for line in hooks.lines]
@@ -33,12 +37,15 @@ def learn(name, options, double):
     return 0
 
 
-def apart(folder, count, options, double):
-    """How far the weights of so many processes are from those of one, relative to these, and both logs."""
+def apart(folder, count, options, *how):
+    """How far the weights of so many processes that learn like this are from those of one, relative to these.
+
+    Also both logs. The one never compiles.
+    """
     results = []
     for processes in (1, count):
         name = f"{processes}.pt"
-        codes, said = ends(folder, processes, name, options, double, work=learn)
+        codes, said = ends(folder, processes, name, options, *(how[:1] if processes == 1 else how), work=learn)
         assert codes == [0] * processes, said
         *result, met = torch.load(folder / name)
         assert met == processes
@@ -60,5 +67,12 @@ def test_weights_are_those_of_one_process(here, count):
 
 @pytest.mark.slow
 def test_in_single_precision_the_order_of_sums_is_seen(here):
-    way, *_ = apart(here, 2, TRAINING, False)
+    way, *_ = apart(here, 2, TRAINING)
     assert 0 < way < 1e-4, way
+
+
+@pytest.mark.slow
+def test_compiled_code_learns_the_same_in_several_processes(here):
+    way, log, other = apart(here, 2, {**TRAINING, "max_train_steps": 5}, False, True)
+    assert 0 < way < 1e-4, way
+    assert [line[1] for line in other] == pytest.approx([line[1] for line in log], rel=1e-3)
