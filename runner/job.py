@@ -25,7 +25,7 @@ from runner.shown import shown
 
 if TYPE_CHECKING:
     from runner.processes.world import World
-    from runner.settle import Settled
+    from runner.settle.settled import Settled
     from runner.signals import Stop
 
 
@@ -120,7 +120,7 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     """What the processes beside the main one do: they train what it has settled, and write nothing."""
     from runner.processes.voice import one_voice
     from runner.processes.world import join
-    from runner.settle import settle
+    from runner.settle.settled import settle
     from runner.signals import Stop
 
     _quiet_libraries()
@@ -162,9 +162,9 @@ def _run(
 def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, progress: Progress) -> Settled:
     """The settled recipe, after its plan was looked at, or printed for a dry run."""
     from runner.plan import plan, render, shortage, shortfall
-    from runner.settle import settle
     from runner.settle.apart import require_apart
     from runner.settle.secrets import require_no_secrets
+    from runner.settle.settled import settle
 
     settled = settle(recipe, offline=arguments.offline, allow_pickle=arguments.allow_pickle)
     require_no_secrets(settled.values, Path(arguments.output_dir))

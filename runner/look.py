@@ -14,8 +14,8 @@ from runner.language.recipe import Recipe
 from runner.outputs.files import faults
 from runner.places import cache_root
 from runner.progress import Progress
-from runner.settle import open_data
 from runner.settle.apart import require_apart
+from runner.settle.pictures import open_data
 
 _WHOLE = {"background": "#ffffff", "max_images": None, "on_error": "stop"}  # for a source without these keys
 

@@ -31,7 +31,7 @@ from runner.progress import Progress
 from runner.sampling.gallery import Gallery
 from runner.sampling.preview import noised
 from runner.sampling.step_grids import StepGrids
-from runner.settle import Settled
+from runner.settle.settled import Settled
 from runner.signals import Stop
 from runner.training.prior import prior_pictures
 from runner.training.stage import Around, run_training

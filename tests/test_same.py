@@ -14,7 +14,7 @@ from runner.language.recipe import read, to_yaml
 from runner.models import toys
 from runner.outputs.png import is_png
 from runner.outputs.png import read as texts
-from runner.settle import settle
+from runner.settle.settled import settle
 from runner.smoke import rehearsal
 from tests.captioning.conftest import noise
 from tests.conftest import each

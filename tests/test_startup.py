@@ -45,8 +45,9 @@ def test_what_reads_a_recipe_imports_nothing_that_runs_one(words):
     assert not imported(*words.split()) & HEAVY
 
 
-def test_a_run_on_a_folder_imports_what_it_needs_and_no_more(tmp_path):
-    """peft and transformers are not named: diffusers imports them with any model of its own."""
+@pytest.fixture
+def folder(tmp_path):
+    """One with a recipe, one.yaml, and its pictures."""
     from runner.data.builtin import draw, scene
 
     (tmp_path / "pictures").mkdir()
@@ -54,7 +55,18 @@ def test_a_run_on_a_folder_imports_what_it_needs_and_no_more(tmp_path):
         draw(scene(number), 8).save(tmp_path / "pictures" / f"{number}.png")
     recipe = {**TINY, "data": {"type": "folder", "id": "./pictures", "resolution": 8}}
     (tmp_path / "one.yaml").write_text(json.dumps(recipe), "utf-8")
-    modules = imported("run", "one.yaml", "--quiet", "--offline", "--cache-dir", "cache", cwd=tmp_path)
+    return tmp_path
+
+
+def test_a_look_at_pictures_imports_no_model(folder):
+    modules = imported("data", "one.yaml", "--quiet", "--cache-dir", "cache", cwd=folder)
+    assert "PIL.Image" in modules
+    assert not modules & (HEAVY - {"numpy", "PIL"})
+
+
+def test_a_run_on_a_folder_imports_what_it_needs_and_no_more(folder):
+    """peft and transformers are not named: diffusers imports them with any model of its own."""
+    modules = imported("run", "one.yaml", "--quiet", "--offline", "--cache-dir", "cache", cwd=folder)
     assert "runner.training.loop" in modules and "runner.data.folder" in modules
     assert not modules & {"datasets", "pandas", "pyarrow", "compel", "bitsandbytes", "runner.data.hub"}
     assert not [name for name in modules if name.startswith(("runner.captioning.model", "runner.smoke"))]

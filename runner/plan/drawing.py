@@ -11,7 +11,7 @@ from runner.models.counting import drawing as forward
 from runner.models.counting import parameters
 from runner.models.family import WIDTHS, Facts
 from runner.sampling.shots import Shot, shots
-from runner.settle import Settled
+from runner.settle.settled import Settled
 
 if TYPE_CHECKING:
     from runner.captioning import CaptionFacts

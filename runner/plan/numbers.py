@@ -13,7 +13,7 @@ from runner.plan.disk import disk
 from runner.plan.drawing import Drawing, Needed, captioning, drawing, needed
 from runner.plan.training import Training, training
 from runner.sampling.shots import shots
-from runner.settle import Settled
+from runner.settle.settled import Settled
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def settled(values):
     """A recipe with nothing left open, on this machine."""
     from runner.language.load import parse
     from runner.language.recipe import read
-    from runner.settle import settle
+    from runner.settle.settled import settle
 
     recipe = {"version": 1, "name": "measured", **values}
     if "training" in recipe:

@@ -15,7 +15,7 @@ import diffusers.schedulers  # noqa: F401 - imported for the children, as all be
 import runner.job
 import runner.plan
 import runner.run
-import runner.settle
+import runner.settle.settled
 import runner.verbs  # noqa: F401
 from runner.cli import main
 from runner.models import family_class

@@ -13,7 +13,7 @@ from runner.models import toys
 from runner.models.family import Facts
 from runner.plan import disk, plan, shortfall
 from runner.plan.training import Training
-from runner.settle import settle
+from runner.settle.settled import settle
 from tests.conftest import each
 from tests.training.finetune import recipe, run
 

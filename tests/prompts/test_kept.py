@@ -15,7 +15,7 @@ from runner.outputs.samples import Samples
 from runner.progress import create
 from runner.prompts.kept import Kept
 from runner.sampling.gallery import Gallery
-from runner.settle import settle
+from runner.settle.settled import settle
 from runner.signals import Stop
 from tests.models.drawing import ask, built, generators
 
