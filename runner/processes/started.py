@@ -23,12 +23,14 @@ class Started:
 
     Attributes:
         restarts: how often the launcher has begun again.
+        most_restarts: how often it may.
     """
 
     rank: int
     count: int
     local: int
     restarts: int
+    most_restarts: int = 0
 
 
 def started() -> Started | None:
@@ -41,7 +43,7 @@ def started() -> Started | None:
         return None
     rank, count = _number("RANK"), _number("WORLD_SIZE")
     local, restarts = _number("LOCAL_WORLD_SIZE", count), _number("TORCHELASTIC_RESTART_COUNT", 0)
-    return Started(rank, count, local, restarts) if count > 1 else None
+    return Started(rank, count, local, restarts, _number("TORCHELASTIC_MAX_RESTARTS", 0)) if count > 1 else None
 
 
 def _number(name: str, otherwise: int = 0) -> int:

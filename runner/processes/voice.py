@@ -12,6 +12,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from runner.errors import Diverged, Elsewhere, EnvironmentFault, Interrupted, RecipeError
+from runner.processes.started import started
 from runner.processes.world import World
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -78,6 +79,9 @@ def _lost(error: BaseException, again: str) -> RecipeError | None:
     gone = gone or (isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE))
     if not gone:
         return None
+    beside = started()
+    if beside is not None and beside.restarts < beside.most_restarts:
+        again = "the launcher begins it again by itself"
     return EnvironmentFault(
         f"another process of this run is gone without a word (killed, or the machine is out of memory): {again}"
     )
