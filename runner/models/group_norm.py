@@ -17,17 +17,19 @@ class ByChannel(nn.GroupNorm):
     mean, and the mean of squares less its square, in fp32.
     """
 
-    means: Tensor
+    members: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or x.ndim < 3 or not torch.compiler.is_compiling():
             return super().forward(x)
         pixels = tuple(range(2, x.ndim))
         wide = x.float()
-        sums = torch.cat((wide.sum(pixels), (wide * wide).sum(pixels)))
-        with torch.autocast("cpu", enabled=False):
-            # A product of matrices ends the compiler's loop: what it computes is not computed anew for each pixel.
-            mean, square = (sums * (x.shape[0] * self.num_groups / x.numel()) @ self.means).chunk(2)
+        sums = torch.cat((wide.sum(pixels), (wide * wide).sum(pixels))).unflatten(1, (self.num_groups, -1)).sum(2)
+        # Handed back to the channels by a sum, which ends the compiler's loop: nothing of it is computed anew for each
+        # pixel. Not by a product of matrices, which autocast makes narrow; and of code with an autocast of its own
+        # torch does not keep the trace, which is most of a warm start.
+        within = (sums.unsqueeze(2) * self.members).sum(1) * (x.shape[0] * self.num_groups / x.numel())
+        mean, square = within.chunk(2)
         scale = torch.rsqrt((square - mean * mean).clamp_min(0) + self.eps) * self.weight
         shift = self.bias - mean * scale
         over = (*x.shape[:2], *(1 for _ in pixels))
@@ -40,17 +42,16 @@ def by_channel(modules: Iterable[nn.Module]) -> Iterator[None]:
     found = [norm for module in modules for norm in module.modules() if type(norm) is nn.GroupNorm and norm.affine]
     for norm in found:
         norm.__class__ = ByChannel
-        norm.means = _within_groups(norm.num_channels, norm.num_groups)
+        norm.members = _members(norm.num_channels, norm.num_groups)
     try:
         yield
     finally:
         for norm in found:
             norm.__class__ = nn.GroupNorm
-            del norm.means
+            del norm.members
 
 
 @cache
-def _within_groups(channels: int, groups: int) -> Tensor:
-    """A matrix that gives each channel the sum of its group: (channels, channels), ones where two share a group."""
-    group = torch.arange(channels) // (channels // groups)
-    return (group[:, None] == group).float()
+def _members(channels: int, groups: int) -> Tensor:
+    """Which channels are a group's: (groups, channels), ones and zeros."""
+    return (torch.arange(groups)[:, None] == torch.arange(channels) // (channels // groups)).float()

@@ -1,6 +1,6 @@
 """On a GPU: training and drawing in the sizes of real models, beside diffusers' own loops and pipelines.
 
-    python -m tests.benchmarks.gpu [--folder DIR] [--rounds 5] [--steps 10] [--small] [WORK …]
+    python -m tests.benchmarks.gpu [--folder DIR] [--rounds 5] [--steps 10] [--batch-size 16] [--small] [WORK …]
 
 The models have the configurations of Stable Diffusion 1.5 and SDXL and random weights; the pixel UNet is the one of
 recipes/flowers_ddpm.yaml. Recipes have every key of `compute` as it is by default, unless a kind's name says other;
@@ -68,10 +68,11 @@ class Bench:
     Args:
         root: the folder for all of it.
         small: whether models are as small as tests need, and pictures as small.
+        batch_size: pictures of a step of SD 1.5; SDXL, at twice its sides, has a quarter of them.
     """
 
-    def __init__(self, root: Path, small: bool) -> None:
-        self.root, self.small = root, small
+    def __init__(self, root: Path, small: bool, batch_size: int) -> None:
+        self.root, self.small, self.batch_size = root, small, batch_size
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def model(self, name):
@@ -101,17 +102,17 @@ class Bench:
         }
 
     def stable_diffusion(self, method):
-        """Training of SD 1.5 at 512 px in batches of 16."""
-        size, pixels = 16, self.pixels(512)
+        """Training of SD 1.5 at 512 px."""
+        size, pixels = self.batch_size, self.pixels(512)
         kinds = self.finetuned(method, "sd", size, pixels)
         what = (self.model("sd"), self.pictures(pixels), method, pixels, size)
         kinds["diffusers"] = partial(finetune.script, *what, "bf16", workers=LOADERS)
         return Work(kinds, size, (3 if method == "full" else 2) * self.flops("sd", pixels))
 
     def sdxl_lora(self):
-        """A LoRA of SDXL at 1024 px in batches of 4."""
-        pixels = self.pixels(1024)
-        return Work(self.finetuned("lora", "sdxl", 4, pixels), 4, 2 * self.flops("sdxl", pixels))
+        """A LoRA of SDXL at 1024 px."""
+        size, pixels = max(1, self.batch_size // 4), self.pixels(1024)
+        return Work(self.finetuned("lora", "sdxl", size, pixels), size, 2 * self.flops("sdxl", pixels))
 
     def pixel(self):
         """The pixel UNet of the flowers recipe, 128 px, steps of 2 × 16."""
@@ -221,6 +222,7 @@ def main():
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only these kinds")
     parser.add_argument("--folder", type=Path, help="keeps models and caches")
+    parser.add_argument("--batch-size", type=int, default=16, help="of SD 1.5; SDXL's is a quarter of it")
     parser.add_argument("--small", action="store_true", help="small models and pictures, to try the command")
     parser.add_argument("--patience", type=float, help="seconds after which a kind that is not warm is left out")
     parser.add_argument("--draws", type=int, default=2, help="how many pictures a turn of drawing has")
@@ -228,7 +230,7 @@ def main():
     options = parser.parse_args()
     settle_vision()
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(options.folder or Path(temporary), options.small)
+        bench = Bench(options.folder or Path(temporary), options.small, options.batch_size)
         bench.root.mkdir(parents=True, exist_ok=True)
         peak = matrix_peak(bench.device)
         where = torch.cuda.get_device_name() if bench.device == "cuda" else "a CPU"

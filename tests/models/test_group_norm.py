@@ -1,7 +1,5 @@
 """GroupNorm in the form that is compiled on a CPU."""
 
-import operator
-
 import pytest
 import torch
 from torch import nn
@@ -58,7 +56,7 @@ def test_what_is_not_compiled_is_as_it_was():
         assert type(made) is ByChannel
         assert torch.equal(made(x), expected)
         assert made.state_dict().keys() == {"weight", "bias"}
-    assert type(made) is nn.GroupNorm and not hasattr(made, "means")
+    assert type(made) is nn.GroupNorm and not hasattr(made, "members")
 
 
 def test_a_model_is_left_as_it_was_after_a_fault():
@@ -77,18 +75,19 @@ def test_other_norms_are_left_alone(other):
 
 @pytest.mark.slow
 def test_compiled_it_is_the_same_norm():
+    """Under autocast too, of which the code itself has none: torch would not keep it from one run to the next."""
     made, x = norm(), torch.randn(2, 12, 8, 8).to(memory_format=torch.channels_last)
     expected = passed(made, x)
-    products = []
+    targets = []
 
     def backend(graph, inputs):
-        products.extend(node for node in graph.graph.nodes if node.target in (operator.matmul, torch.matmul))
+        targets.extend(str(node.target) for node in graph.graph.nodes)
         return graph
 
-    with by_channel([made]):
+    with by_channel([made]), torch.autocast("cpu", torch.bfloat16):
         made.compile(backend=backend)
         made(x)
-        assert len(products) == 1
+        assert "unflatten" in targets and not [target for target in targets if "autocast" in target]
         torch.compiler.reset()
         made.compile(dynamic=False)
         found = passed(made, x)
