@@ -19,7 +19,7 @@ from runner.errors import EnvironmentFault, RecipeError
 from runner.going_on import Earlier
 from runner.language.recipe import Recipe
 from runner.outputs.folder import RunFolder
-from runner.processes import Started, alone, started, starts_others, trains
+from runner.processes import Started, alone, aloud, started, starts_others, trains
 from runner.progress import Progress, create, silent
 from runner.shown import shown
 
@@ -35,7 +35,8 @@ def job(recipe: Recipe, arguments: Namespace) -> None:
     Raises:
         RecipeProblems, RecipeError: whatever stops it, after the run's folder has recorded it.
     """
-    doctor.floors()
+    with aloud():
+        doctor.floors()
     if starts_others(recipe.values, arguments):
         _start(recipe.values["compute"], arguments)
         return
@@ -124,7 +125,8 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     from runner.signals import Stop
 
     _quiet_libraries()
-    world = join(beside, recipe.values["compute"])
+    with aloud():
+        world = join(beside, recipe.values["compute"])
     with Stop("run the same command again", world.largest, quiet=True) as stop, one_voice(world):
         nothing: tuple[dict[str, Any], Path] = ({}, Path())
         values, path = world.tell(nothing)  # of the main process
@@ -163,6 +165,7 @@ def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, prog
     """The settled recipe, after its plan was looked at, or printed for a dry run."""
     from runner.plan import plan, render, shortage, shortfall
     from runner.settle.apart import require_apart
+    from runner.settle.processes import unshared
     from runner.settle.secrets import require_no_secrets
     from runner.settle.settled import settle
 
@@ -173,8 +176,9 @@ def _settled(recipe: Recipe, earlier: Earlier | None, arguments: Namespace, prog
     planned = plan(settled)
     if earlier:
         earlier.require_ahead(planned.training.steps if planned.training else None)
-    if (short := shortage(planned, settled.values)) is not None:
-        progress.warn(short)
+    for warning in (shortage(planned, settled.values), unshared(settled.values)):
+        if warning is not None:
+            progress.warn(warning)
     lack = shortfall(planned.disk, Path(arguments.output_dir), earlier.folder.path if earlier else None)
     if lack is not None and not arguments.dry_run:
         raise EnvironmentFault(lack)

@@ -163,7 +163,7 @@ class Run:
                 )
             if "training" not in self.values:  # else once it is to learn
                 lay_out(family, self.values["compute"])
-            self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.accelerator.device}")
+            self.progress.say(f"{facts.family}, {_parameters(family)} parameters on {self.values['compute']['device']}")
         return family
 
     def _prior(self, family: Trainable) -> Pictures | None:

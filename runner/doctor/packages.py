@@ -91,7 +91,7 @@ def _mend(need: Need, error: str, broken: list[str]) -> str:
 
 
 def _targets(name: str) -> tuple[str, ...]:
-    return _WORKS.get(name, (name.replace("-", "_"),))
+    return _WORKS.get(name.lower(), (name.replace("-", "_"),))
 
 
 def _error(name: str, tried: dict[str, Any]) -> str:

@@ -56,6 +56,8 @@ def mend_type(data: Any, path: Steps, node: Node | None, schema: dict[str, Any])
         return _mend_list(node, path, data)
     if "object" in types and not isinstance(value, dict):
         return _mend_section(node, path, data)
+    if schema.get("pattern") == "^auto$" and "integer" in types and isinstance(value, float | bool):
+        return f"write {round(value)}" if isinstance(value, float) else ""
     if "string" in types and not isinstance(value, dict | list):
         return f'write "{shown(node.raw, 60)}" in quotes'
     if "string" in types and isinstance(value, dict):

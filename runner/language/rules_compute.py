@@ -8,6 +8,7 @@ from runner.language.view import Rule, Told, View, rule
 
 # What only a pretrained model that draws reads.
 _DRAWING = ["dtype", "offload", "attention_slicing", "vae_slicing", "vae_tiling"]
+_NEVER_PRETRAINED = ("pixel_unet", "autoencoder_kl")
 _NO_OFFLOAD = (None, "none", "auto")
 
 
@@ -45,7 +46,7 @@ def mixed_precision_is_of_training(view: View) -> Iterator[Told]:
 @rule("unused-key")
 def drawing_keys_are_of_pretrained_models(view: View) -> Iterator[Told]:
     kind = view.get("model.type")
-    if kind not in ("pixel_unet", "autoencoder_kl"):
+    if kind not in _NEVER_PRETRAINED:
         return
     for key in _DRAWING:
         settled = key == "dtype" and view.get("compute.mixed_precision") != "auto"
@@ -67,6 +68,8 @@ def offload_is_of_drawing(view: View) -> Iterator[Told]:
 
 @rule("unused-key")
 def offload_leaves_a_gpu(view: View) -> Iterator[Told]:
+    if view.get("model.type") in _NEVER_PRETRAINED:
+        return  # it is told so already
     if view.get("compute.device") == "cpu" and view.get("compute.offload") in ("model", "sequential"):
         yield Told(
             "compute.offload", "offload has no effect with device: cpu: there is no GPU's memory to save", "warning"
@@ -75,6 +78,8 @@ def offload_leaves_a_gpu(view: View) -> Iterator[Told]:
 
 @rule("unused-key")
 def slices_are_not_written_out(view: View) -> Iterator[Told]:
+    if view.get("model.type") in _NEVER_PRETRAINED:
+        return
     if view.get("compute.attention_slicing") is True and view.get("compute.eager_attention") is True:
         yield Told(
             "compute.eager_attention",

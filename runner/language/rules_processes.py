@@ -9,10 +9,11 @@ from runner.language.view import Rule, Told, View, rule
 
 @rule("unused-key")
 def processes_train(view: View) -> Iterator[Told]:
-    if not view.has("training") and view.chosen("compute.processes"):
-        yield Told(
-            "compute.processes", "processes share a training, and nothing is trained: one process draws", "warning"
-        )
+    for key in ("processes", "strategy"):
+        if not view.has("training") and view.chosen(f"compute.{key}"):
+            yield Told(
+                f"compute.{key}", "processes share a training, and nothing is trained: one process draws", "warning"
+            )
 
 
 @rule("processes")

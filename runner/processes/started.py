@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def started() -> Started | None:
     if any(name not in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")):
         return None
     rank, count = _number("RANK"), _number("WORLD_SIZE")
+    if rank >= count > 1:
+        raise EnvironmentFault(
+            f"the environment's RANK is {rank} of a WORLD_SIZE of {count}: ranks count from 0, so start by torchrun or "
+            "accelerate launch, which set both, or unset them"
+        )
     local, restarts = _number("LOCAL_WORLD_SIZE", count), _number("TORCHELASTIC_RESTART_COUNT", 0)
     return Started(rank, count, local, restarts, _number("TORCHELASTIC_MAX_RESTARTS", 0)) if count > 1 else None
 
@@ -67,6 +73,23 @@ def hush() -> None:
     beside = started()
     if beside is not None and beside.rank > 0:
         sys.stdout, sys.stderr = (Path(os.devnull).open("w") for _ in range(2))  # noqa: SIM115 - as long as the process
+
+
+def speak() -> None:
+    """What `hush` has silenced may say something of its own."""
+    sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+
+
+@contextmanager
+def aloud() -> Iterator[None]:
+    """What fails inside is said by one process of each machine: the others may be well."""
+    try:
+        yield
+    except EnvironmentFault:
+        beside = started()
+        if beside is not None and beside.rank > 0 and os.environ["LOCAL_RANK"] == "0":
+            speak()
+        raise
 
 
 def trains(values: dict[str, Any], arguments: Namespace) -> bool:

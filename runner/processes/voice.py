@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -12,7 +11,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from runner.errors import Diverged, Elsewhere, EnvironmentFault, Interrupted, RecipeError
-from runner.processes.started import started
+from runner.processes.started import speak, started
 from runner.processes.world import World
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -46,7 +45,7 @@ def one_voice(world: World, again: str = "run the same command again to go on") 
         first, code, sentence = _first(world, own)
         if first != world.rank:
             raise Elsewhere(sentence, code) from error
-        sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+        speak()
         if own is error:
             raise
         raise own from error

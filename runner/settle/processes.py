@@ -45,6 +45,17 @@ def require_devices(compute: dict[str, Any], processes: int) -> None:
         )
 
 
+def unshared(values: dict[str, Any]) -> str | None:
+    """A strategy that one process has no use for; None where there is none."""
+    compute = values["compute"]
+    if "training" not in values or compute["processes"] > 1 or compute["strategy"] != "fsdp":
+        return None
+    return (
+        "compute.strategy: fsdp has no effect in one process: compute.processes starts more, and so do torchrun and "
+        "accelerate launch"
+    )
+
+
 def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:
     """What of a recipe that trains several processes cannot do.
 

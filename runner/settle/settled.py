@@ -102,6 +102,8 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
         model = saved_model(given) if saved else new_model(given, source)
         if "training" in values:
             model = settle_learning(given, model)
+        _raise(speed.misfits(recipe, values, model))
+        values["compute"] |= speed.settle_model(values, model)
         values["compute"] |= machine.settle_drawing(values, model if saved else None)
         if "sampling" in values:
             refiner = settle_sampling(given, model)

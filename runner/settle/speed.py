@@ -8,6 +8,7 @@ from typing import Any
 from runner import processor
 from runner.language.problems import Problem
 from runner.language.recipe import Recipe
+from runner.models.family import Facts
 from runner.models.fast import KEYS, lacking
 
 _STEPS = {"cuda": 2_000, "cpu": 10_000}
@@ -66,6 +67,24 @@ def _measured(compute: dict[str, Any]) -> bool:
 def _in_parts(compute: dict[str, Any]) -> bool:
     """Whether processes share out the weights."""
     return bool(compute["strategy"] == "fsdp" and compute["processes"] > 1)
+
+
+def settle_model(values: dict[str, Any], model: Facts) -> dict[str, bool]:
+    """`eager_attention`, which is of UNets and VAEs whose attention nothing else cuts."""
+    compute = values["compute"]
+    cut = compute["attention_slicing"] and values["model"]["type"] == "pretrained"
+    return {"eager_attention": compute["eager_attention"] and not cut and not _is_transformer(model)}
+
+
+def misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
+    """What is asked for and the model has not."""
+    if values["compute"]["eager_attention"] is True and _is_transformer(model):
+        message = f"eager_attention is of UNets, and {model.family} draws with a transformer: write auto or false"
+        yield recipe.problem(("compute", "eager_attention"), "eager-attention", message)
+
+
+def _is_transformer(model: Facts) -> bool:
+    return "transformer" in model.configs
 
 
 def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:

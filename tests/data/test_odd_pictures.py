@@ -257,5 +257,6 @@ IMAGES = os.environ.get("RECIPE_PILLOW_IMAGES")
 def test_pictures_of_pillows_own_tests(tmp_path, section, progress):
     root = shutil.copytree(IMAGES or "", tmp_path / "images")
     pictures = read(root, tmp_path / "cache", section, progress)
+    assert pictures.found and all(reason for _, reason in pictures.skipped)
     kinds = sorted({reason.partition(" (")[0] for _, reason in pictures.skipped})
     print(f"{len(pictures)} used, {len(pictures.skipped)} skipped of {pictures.found}: {'; '.join(kinds)}")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_jax_is_blamed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _found(monkeypatch, {"jax": "0.4.30"}, {"diffusers": error})
     assert found["diffusers"].status == "fail" and "pip uninstall jax" in found["diffusers"].mend
     assert found["jax"].status == "ok"
+
+
+def test_packages_are_tried_by_the_names_that_they_are_imported_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(packages, "probe", lambda targets: tried.extend(targets) or {})
+    packages.checks()
+    missing = [name for target in tried if find_spec(name := target.partition(":")[0]) is None]
+    assert {"yaml", "PIL.Image", "torch"} <= set(tried) and not missing
 
 
 def test_a_package_broken_alone_is_installed_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,6 +234,13 @@ def test_what_is_no_override_is_a_usage_error(argument: str) -> None:
    |                        ^^~~~~~""",
         ),
         (
+            ["compute.dataloader_num_workers=1.5"],
+            """command line:1:32: compute.dataloader_num_workers must be a whole number from 0 to 256 or 'auto' (got 1.5): write 2  [type]
+   |
+ 1 | compute.dataloader_num_workers=1.5
+   |                                ^^~""",
+        ),
+        (
             ["training.batch_size.x=1"],
             """command line:1:10: training.batch_size must be a whole number from 1 to 65536 (got a mapping)  [type]
    |

@@ -61,6 +61,8 @@ def test_warnings(overrides: list[str], path: str, message: str) -> None:
     [
         (["compute.dtype=bf16"], "compute.dtype", "dtype has no effect: it is of pretrained models that draw; a training takes mixed_precision: bf16"),
         (["compute.offload=model"], "compute.offload", "offload has no effect: it is of pretrained models that draw"),
+        (["compute={device: cpu, offload: model}"], "compute.offload", "offload has no effect: it is of pretrained models that draw"),
+        (["compute={attention_slicing: true, eager_attention: true}"], "compute.attention_slicing", "attention_slicing has no effect: it is of pretrained models that draw"),
         (["compute.vae_tiling=true"], "compute.vae_tiling", "vae_tiling has no effect: it is of pretrained models that draw"),
     ],
 )  # fmt: skip

@@ -44,6 +44,12 @@ def test_parts_of_weights_take_parts_of_the_memory(here, capsys, monkeypatch):
     assert parts["checkpoint"] == whole["checkpoint"]
 
 
+def test_one_process_has_nobody_to_share_weights_with(here, capsys):
+    Path("recipe.yaml").write_text(yaml.safe_dump(toy()))
+    assert main(["run", "recipe.yaml", "--dry-run", "compute.strategy=fsdp"]) == 0
+    assert "fsdp has no effect in one process: compute.processes starts more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("gpus", [0, 1, 2])
 def test_more_processes_than_gpus_are_refused(gpus, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)

@@ -1,10 +1,13 @@
 """Which fast settings a machine and a recipe get in place of `auto`."""
 
+import json
+
 import pytest
 
 from runner import processor
 from runner.cli import main
-from runner.models import fast
+from runner.models import family_class, fast
+from runner.models.family import Facts
 from runner.settle import machine, speed
 from tests.conftest import defaults
 
@@ -75,6 +78,26 @@ def test_what_is_not_compiled_by_itself(but):
 def test_a_machine_without_a_compiler_compiles_nothing_by_itself(monkeypatch):
     monkeypatch.setattr("runner.settle.speed.lacking", lambda device: "the package triton")
     assert not speed.settle(values(device="cuda", steps=10**6), None)["compile"]
+
+
+@pytest.mark.parametrize(
+    "model, slicing, on", [("unet", False, True), ("unet", True, False), ("transformer", False, False)]
+)
+def test_attention_is_written_out_where_there_is_one_for_it(model, slicing, on):
+    asked = values(model="pretrained", eager_attention=True, attention_slicing=slicing)
+    assert speed.settle_model(asked, Facts("x", {model: {}})) == {"eager_attention": on}
+
+
+def test_a_transformer_has_no_such_attention(here, capsys):
+    family_class("flux").toy(here / "flux")
+    asked = {"version": 1, "name": "x", "model": {"type": "pretrained", "id": "./flux"}, "sampling": {"prompts": ["x"]}}
+    (here / "x.yaml").write_text(json.dumps(asked))
+    assert main(["run", "x.yaml", "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main(["run", "x.yaml", "--dry-run", "compute.eager_attention=true"]) == 1
+    assert (
+        "eager_attention is of UNets, and flux draws with a transformer: write auto or false" in capsys.readouterr().err
+    )
 
 
 def test_channels_lie_side_by_side_where_that_is_faster():

@@ -58,6 +58,27 @@ def test_what_accelerates_launcher_would_do_otherwise_is_refused(launched, monke
         join(started(), {"device": "cpu", "strategy": "ddp"})
 
 
+def test_a_rank_past_the_last_is_one_sentence(launched, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "8")
+    assert main(["run", "quickstart", "--dry-run"]) == 5
+    assert "RANK is 8 of a WORLD_SIZE of 8: ranks count from 0, so start by torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "said"), [("0", 1), ("1", 0)])
+def test_a_fault_of_a_machine_is_said_by_one_of_its_processes(here, monkeypatch, place, said):
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy()))
+
+    def lacking(_rank):
+        os.environ["LOCAL_RANK"] = place
+        monkeypatch.setattr("runner.doctor.floors", broken)
+
+    def broken():
+        raise EnvironmentFault("torch 2.1 is too old")
+
+    codes, told = ends(here, 2, "run", "recipe.yaml", before=lacking)
+    assert codes == [5, 5] and told[1].count("torch 2.1 is too old") == said, told
+
+
 def test_mps_is_one_device(launched):
     with pytest.raises(EnvironmentFault, match="mps does not work in 8 processes: write cpu"):
         join(started(), {"device": "mps", "strategy": "ddp"})
