@@ -95,9 +95,8 @@ def test_a_transformer_has_no_such_attention(here, capsys):
     assert main(["run", "x.yaml", "--dry-run"]) == 0
     capsys.readouterr()
     assert main(["run", "x.yaml", "--dry-run", "compute.eager_attention=true"]) == 1
-    assert (
-        "eager_attention is of UNets, and flux draws with a transformer: write auto or false" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "eager_attention is of UNets, and flux draws with a transformer: write auto or false" in said
 
 
 def test_channels_lie_side_by_side_where_that_is_faster():
