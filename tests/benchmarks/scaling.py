@@ -101,6 +101,12 @@ def _write(count, cache):
 
 
 WHAT = {"batch": batch, "resolution": resolution, "processes": processes, "pictures": pictures}
+AXES = {
+    "batch": "batch size",
+    "resolution": "resolution, px",
+    "processes": "processes",
+    "pictures": "pictures of the set",
+}
 
 
 def show(what, found):
@@ -112,16 +118,22 @@ def show(what, found):
 
 
 def plot(tables, file):
-    """All tables, a panel for each column, both axes logarithmic."""
+    """All tables, a panel for each column, three in a row, both axes logarithmic."""
     from matplotlib.figure import Figure
 
     panels = [(what, column, found) for what, found in tables.items() for column in next(iter(found.values()))]
-    figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
-    for axes, (what, column, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    columns, rows = min(3, len(panels)), -(-len(panels) // 3)
+    figure = Figure(figsize=(4 * columns, 3.2 * rows), layout="constrained")
+    for axes, (what, column, found) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         middle = [statistics.median(row[column]) for row in found.values()]
         around = [[abs(m - end(row[column])) for m, row in zip(middle, found.values())] for end in (min, max)]
         axes.errorbar(list(found), middle, around, marker="o", capsize=3)
-        axes.set(xlabel=what, ylabel=column, xscale="log", yscale="log", ylim=(min(middle) / 3, max(middle) * 3))
+        axes.set(xlabel=AXES[what], ylabel=column, xscale="log", yscale="log", ylim=(min(middle) / 3, max(middle) * 3))
+        axes.set_xticks(list(found), [f"{x:,}" for x in found])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    for axes in figure.axes[len(panels) :]:
+        axes.remove()
     figure.savefig(file, dpi=110)
 
 
