@@ -118,8 +118,9 @@ def show(what, found):
 
 
 def plot(tables, file):
-    """All tables, a panel for each column, three in a row, both axes logarithmic."""
+    """All tables, a panel for each column, three in a row: rates on logarithmic axes, what should stay flat from 0."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, ScalarFormatter
 
     panels = [(what, column, found) for what, found in tables.items() for column in next(iter(found.values()))]
     columns, rows = min(3, len(panels)), -(-len(panels) // 3)
@@ -128,7 +129,10 @@ def plot(tables, file):
         middle = [statistics.median(row[column]) for row in found.values()]
         around = [[abs(m - end(row[column])) for m, row in zip(middle, found.values())] for end in (min, max)]
         axes.errorbar(list(found), middle, around, marker="o", capsize=3)
-        axes.set(xlabel=AXES[what], ylabel=column, xscale="log", yscale="log", ylim=(min(middle) / 3, max(middle) * 3))
+        axes.set(xlabel=AXES[what], ylabel=column, xscale="log", ylim=(0, 1.5 * max(middle)))
+        if what != "pictures":
+            axes.set(yscale="log", ylim=(min(middle) / 2, max(middle) * 2))
+            axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=ScalarFormatter())
         axes.set_xticks(list(found), [f"{x:,}" for x in found])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
