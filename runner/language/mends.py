@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -57,7 +58,7 @@ def mend_type(data: Any, path: Steps, node: Node | None, schema: dict[str, Any])
     if "object" in types and not isinstance(value, dict):
         return _mend_section(node, path, data)
     if schema.get("pattern") == "^auto$" and "integer" in types and isinstance(value, float | bool):
-        return f"write {round(value)}" if isinstance(value, float) else ""
+        return f"write {round(value)}" if isinstance(value, float) and math.isfinite(value) else ""
     if "string" in types and not isinstance(value, dict | list):
         return f'write "{shown(node.raw, 60)}" in quotes'
     if "string" in types and isinstance(value, dict):

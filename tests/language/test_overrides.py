@@ -241,6 +241,13 @@ def test_what_is_no_override_is_a_usage_error(argument: str) -> None:
    |                                ^^~""",
         ),
         (
+            ["compute.dataloader_num_workers=.nan"],
+            """command line:1:32: compute.dataloader_num_workers must be a finite number (got .nan)  [finite]
+   |
+ 1 | compute.dataloader_num_workers=.nan
+   |                                ^^~~""",
+        ),
+        (
             ["training.batch_size.x=1"],
             """command line:1:10: training.batch_size must be a whole number from 1 to 65536 (got a mapping)  [type]
    |
