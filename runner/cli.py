@@ -163,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
             return code
         finally:
-            if sys.stdout is sys.stderr or isinstance(sys.stdout, Output):  # by a display of JSON events, or from above
+            # A display of JSON events keeps it from other writers; what silences a process beside the main one stays.
+            if sys.stdout is sys.stderr or isinstance(sys.stdout, Output):
                 sys.stdout = stdout
     except RecipeProblems as error:
         _print_problems(error, getattr(arguments, "format", "text"))

@@ -58,7 +58,7 @@ def mend_type(data: Any, path: Steps, node: Node | None, schema: dict[str, Any])
     if "object" in types and not isinstance(value, dict):
         return _mend_section(node, path, data)
     if schema.get("pattern") == "^auto$" and "integer" in types and isinstance(value, float | bool):
-        return f"write {round(value)}" if isinstance(value, float) and math.isfinite(value) else ""
+        return _mend_fraction(value, schema)
     if "string" in types and not isinstance(value, dict | list):
         return f'write "{shown(node.raw, 60)}" in quotes'
     if "string" in types and isinstance(value, dict):
@@ -66,6 +66,14 @@ def mend_type(data: Any, path: Steps, node: Node | None, schema: dict[str, Any])
     if isinstance(value, list) and len(value) == 1 and "array" not in types:
         return "write the value without brackets"
     return ""
+
+
+def _mend_fraction(value: float, schema: dict[str, Any]) -> str:
+    """The whole number next to it, where that would do."""
+    if isinstance(value, bool) or not math.isfinite(value):
+        return ""
+    whole = round(value)
+    return f"write {whole}" if schema.get("minimum", whole) <= whole <= schema.get("maximum", whole) else ""
 
 
 def _mend_list(node: Node, path: Steps, data: Any) -> str:

@@ -25,9 +25,9 @@ class ByChannel(nn.GroupNorm):
         pixels = tuple(range(2, x.ndim))
         wide = x.float()
         sums = torch.cat((wide.sum(pixels), (wide * wide).sum(pixels))).unflatten(1, (self.num_groups, -1)).sum(2)
-        # Handed back to the channels by a sum, which ends the compiler's loop: nothing of it is computed anew for each
-        # pixel. Not by a product of matrices, which autocast makes narrow; and of code with an autocast of its own
-        # torch does not keep the trace, which is most of a warm start.
+        # Handed back to the channels by a sum, which ends the compiler's loop (of over eight groups): nothing of it is
+        # computed anew for each pixel. Not by a product of matrices, which autocast makes narrow; and of code with
+        # an autocast of its own torch does not keep the trace, which is most of a warm start.
         within = (sums.unsqueeze(2) * self.members).sum(1) * (x.shape[0] * self.num_groups / x.numel())
         mean, square = within.chunk(2)
         scale = torch.rsqrt((square - mean * mean).clamp_min(0) + self.eps) * self.weight

@@ -50,7 +50,7 @@ def _pays(values: dict[str, Any], pictures: int | None) -> bool:
     device, training = values["compute"]["device"], values["training"]
     if device not in _STEPS or "aspect_ratio_buckets" in values["data"] or _in_parts(values["compute"]):
         return False
-    if training["gradient_checkpointing"] or (device == "cpu" and not _measured(values["compute"])):
+    if training["gradient_checkpointing"] or (device == "cpu" and not _measured(values)):
         return False
     steps = training["max_train_steps"]
     if training["num_train_epochs"]:
@@ -59,9 +59,11 @@ def _pays(values: dict[str, Any], pictures: int | None) -> bool:
     return steps >= _STEPS[device] and lacking(device) is None
 
 
-def _measured(compute: dict[str, Any]) -> bool:
-    """Whether compiling is known to pay on a CPU: for one process, in bf16, by instructions for it."""
-    return bool(compute["processes"] == 1 and compute["mixed_precision"] != "fp32" and processor.has_bf16())
+def _measured(values: dict[str, Any]) -> bool:
+    """Whether compiling is known to pay on a CPU: of a pixel UNet, for one process, in bf16, by instructions for it."""
+    compute = values["compute"]
+    known = values["model"]["type"] == "pixel_unet" and compute["processes"] == 1
+    return bool(known and compute["mixed_precision"] != "fp32" and processor.has_bf16())
 
 
 def _in_parts(compute: dict[str, Any]) -> bool:

@@ -241,6 +241,13 @@ def test_what_is_no_override_is_a_usage_error(argument: str) -> None:
    |                                ^^~""",
         ),
         (
+            ["model.num_class_embeds=0.3"],
+            """command line:1:24: model.num_class_embeds must be a whole number >= 1, 'auto' or null (got 0.3)  [type]
+   |
+ 1 | model.num_class_embeds=0.3
+   |                        ^^~""",
+        ),
+        (
             ["compute.dataloader_num_workers=.nan"],
             """command line:1:32: compute.dataloader_num_workers must be a finite number (got .nan)  [finite]
    |

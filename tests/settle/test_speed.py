@@ -61,6 +61,12 @@ def test_a_pretrained_model_keeps_its_attention():
     assert speed.settle(values(model="pretrained"), None) == NONE
 
 
+@pytest.mark.parametrize("model", ["pretrained", "latent_unet", "autoencoder_kl"])
+def test_on_a_cpu_only_a_pixel_unet_is_compiled_by_itself(model):
+    assert not speed.settle(values(model=model, steps=10**6), None)["compile"]
+    assert speed.settle(values(device="cuda", model=model, steps=10**6), None)["compile"]
+
+
 @pytest.mark.parametrize(
     "but",
     [
