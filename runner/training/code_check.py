@@ -36,7 +36,7 @@ def require_true_gradients(trainer: Trainer, objective: Objective, seed: int) ->
     except (MemoryError, RuntimeError) as error:
         if not (ran_out(error) and trainer.training["on_oom"] == "shrink"):
             raise
-        trainer.optimizer.zero_grad()  # the step itself makes its batches smaller
+        trainer.forget()  # the step itself makes its batches smaller
         return
     apart = sum(g.numel() for name, g in expected.items() if _differs(found.get(name), g))
     if apart > _MOST * sum(g.numel() for g in expected.values()):
@@ -52,7 +52,7 @@ def _gradients(trainer: Trainer, objective: Objective, seed: int) -> dict[str, T
     batch = batches.ready(batches.work.micro_batches(trainer.step)[0])[0]
     trainer.backward(objective, batch.to(trainer.accelerator.device), seed, last=False)
     gradients = {name: p.grad.float().cpu() for name, p in trainer.parameters.items() if p.grad is not None}
-    trainer.optimizer.zero_grad()
+    trainer.forget()
     return gradients
 
 

@@ -22,7 +22,7 @@ from runner.training.checkpoints import Checkpoint
 from runner.training.code_check import require_true_gradients
 from runner.training.dropout import seed_dropout
 from runner.training.optimizers import lr_scheduler, optimizer
-from runner.training.state import Tensors, load_optimizer_state, load_parameters, optimizer_state
+from runner.training.state import Tensors, load_parameters
 from runner.training.together import Objective, together
 
 _KINDS = {"parameters": "weights", "ema": "average of the weights", "optimizer": "optimizer's state"}
@@ -88,9 +88,9 @@ class Trainer:
         Raises:
             Diverged: a number of it is NaN or infinite.
         """
-        tensors, rest = optimizer_state(self.optimizer.optimizer)
-        learned, whole = {name: p.detach() for name, p in self.parameters.items()}, self.together.whole
-        files = {"parameters": whole(learned), "optimizer": whole(tensors)}
+        state, rest = self.together.optimizer_state(self.optimizer.optimizer)
+        learned = {name: p.detach() for name, p in self.parameters.items()}
+        files = {"parameters": self.together.whole(learned), "optimizer": state}
         if self.ema is not None:
             files["ema"] = self.together.whole_average(self.ema)
         self._require_finite(files)
@@ -109,9 +109,8 @@ class Trainer:
         """Goes back to a saved state."""
         saved, parts = checkpoint.tensors, self.together.parts
         load_parameters(self.parameters, parts(saved["parameters"], self.parameters))
-        order = [p for group in self.optimizer.param_groups for p in group["params"]]
-        state = parts(saved["optimizer"], {key: order[int(key.split(".")[0])] for key in saved["optimizer"]})
-        load_optimizer_state(self.optimizer.optimizer, state, checkpoint.values["optimizer"])
+        optimizer, rest = self.optimizer.optimizer, checkpoint.values["optimizer"]
+        self.together.load_optimizer_state(optimizer, saved["optimizer"], rest)
         if self.ema is not None:
             self.ema.load(self.together.parts_of_average(saved["ema"], self.parameters))
         self.lr_scheduler.load_state_dict(
@@ -134,9 +133,14 @@ class Trainer:
             self.accelerator.backward(loss)
         return loss.detach()
 
+    def forget(self) -> None:
+        """No gradient is left of what `backward` added."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
     def shrink(self) -> None:
         """Forgets the step that was begun; from now on steps are made of smaller micro-batches."""
-        self.optimizer.zero_grad()
+        self.forget()
         self.batches.work = self.batches.work.smaller()
         free_memory()
 
@@ -159,7 +163,7 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
     """
     require_true_gradients(trainer, objective, seed)
     accelerator, training = trainer.accelerator, trainer.training
-    parameters = list(trainer.parameters.values())
+    stepped = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     pending: list[tuple[int, Tensor, float, Tensor | None]] = []
     images = 0
     for micro_batches in _to_the_end(trainer):
@@ -171,7 +175,8 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
             continue
         images += sum(map(len, micro_batches))
         rate = float(trainer.lr_scheduler.get_last_lr()[0])
-        norm = trainer.together.norm(_clip(accelerator, parameters, training["max_grad_norm"]))
+        trainer.together.gather()
+        norm = trainer.together.norm(_clip(accelerator, stepped, training["max_grad_norm"]))
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
         trainer.lr_scheduler.step()

@@ -47,6 +47,7 @@ class Sharded(Together):
     def __init__(self, family: Trainable, accelerator: Accelerator) -> None:
         self._family, self._accelerator, self._shared = family, accelerator, True
         self._learner: Any = None
+        self._rows = None
 
     def prepare(
         self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
@@ -82,6 +83,15 @@ class Sharded(Together):
 
     def parts_of_average(self, saved: Tensors, parameters: Mapping[str, Tensor]) -> Tensors:
         return {name: _part(tensor) for name, tensor in self.parts(saved, parameters).items()}
+
+    def optimizer_state(self, optimizer: Optimizer) -> tuple[Tensors, dict[str, Any]]:
+        tensors, rest = super().optimizer_state(optimizer)
+        return self.whole(tensors), rest
+
+    def load_optimizer_state(self, optimizer: Optimizer, tensors: Tensors, rest: dict[str, Any]) -> None:
+        order = [p for group in optimizer.param_groups for p in group["params"]]
+        parts = self.parts(tensors, {key: order[int(key.split(".")[0])] for key in tensors})
+        super().load_optimizer_state(optimizer, parts, rest)
 
     def norm(self, norm: Tensor | None) -> Tensor | None:
         return _gathered(norm) if norm is not None else None

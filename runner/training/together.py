@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from runner.data.batches import Batch
 from runner.models.trainable import Trainable
 from runner.training.ema import EMA
-from runner.training.state import Tensors
+from runner.training.rows import Rows
+from runner.training.state import Tensors, load_optimizer_state, optimizer_state
 
 Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
 
@@ -49,14 +50,17 @@ class Together:
         self._accelerator = accelerator
         self._shared = accelerator.num_processes > 1
         self._learner: Any = Learner(family)
+        self._rows: Rows | None = None
 
     def prepare(
         self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
     ) -> tuple[Any, dict[str, nn.Parameter]]:
         """The engine's optimizer, and the parameters that learn from now on, by the names of those that are given."""
+        # A text encoder may have layers that nothing is read from, and so gradients that never come.
+        texts = any(name in self._learner.family.TEXT_PARTS for name in self._learner.parts)
+        if optimizer.defaults.get("fused") and self._accelerator.device.type == "cpu" and not texts:
+            self._rows = Rows(optimizer)
         if self._shared:
-            # A text encoder may have layers that nothing is read from, and so gradients that never come.
-            texts = any(name in self._learner.family.TEXT_PARTS for name in self._learner.parts)
             self._accelerator.ddp_handler = DistributedDataParallelKwargs(
                 broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=texts
             )
@@ -75,12 +79,28 @@ class Together:
         """Gradients are shared after the `last` micro-batch of a step, and kept here after the others."""
         return nullcontext() if last or not self._shared else self._accelerator.no_sync(self._learner)
 
+    def gather(self) -> None:
+        """The gradients of the model's weights are the optimizer's from now on."""
+        if self._rows is not None:
+            self._rows.gather()
+
+    def optimizer_state(self, optimizer: Optimizer) -> tuple[Tensors, dict[str, Any]]:
+        """The optimizer's state, as a checkpoint holds it (see `state.optimizer_state`). All processes ask."""
+        tensors, rest = optimizer_state(optimizer)
+        return self._rows.apart(tensors, rest) if self._rows is not None else (tensors, rest)
+
+    def load_optimizer_state(self, optimizer: Optimizer, tensors: Tensors, rest: dict[str, Any]) -> None:
+        """The inverse of `optimizer_state`."""
+        if self._rows is not None:
+            tensors, rest = self._rows.joined(tensors, rest)
+        load_optimizer_state(optimizer, tensors, rest)
+
     def norm(self, norm: Tensor | None) -> Tensor | None:
         """A norm of gradients as a plain tensor."""
         return norm
 
     def whole(self, tensors: Mapping[str, Tensor]) -> Tensors:
-        """Weights, or what the optimizer keeps of each, as a checkpoint holds them. All processes ask."""
+        """Weights as a checkpoint holds them. All processes ask."""
         return dict(tensors)
 
     def whole_average(self, ema: EMA) -> Tensors:
