@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from runner.data.batches import Batch, Batches, Work
 from runner.errors import Diverged
@@ -176,7 +176,8 @@ def train(trainer: Trainer, objective: Objective, hooks: Hooks, seed: int) -> No
         images += sum(map(len, micro_batches))
         rate = float(trainer.lr_scheduler.get_last_lr()[0])
         trainer.together.gather()
-        norm = trainer.together.norm(_clip(accelerator, stepped, training["max_grad_norm"]))
+        limit = training["max_grad_norm"]
+        norm = trainer.together.clip(stepped, limit) if limit is not None else None
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
         trainer.lr_scheduler.step()
@@ -220,10 +221,6 @@ def _backward(trainer: Trainer, objective: Objective, micro_batches: list[Batch]
             return None
         raise
     return loss
-
-
-def _clip(accelerator: Accelerator, parameters: list[nn.Parameter], limit: float | None) -> Tensor | None:
-    return accelerator.clip_grad_norm_(parameters, limit) if limit is not None else None
 
 
 def _fetched(pending: list[tuple[int, Tensor, float, Tensor | None]], accelerator: Accelerator) -> list[Logged]:

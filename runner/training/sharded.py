@@ -93,8 +93,8 @@ class Sharded(Together):
         parts = self.parts(tensors, {key: order[int(key.split(".")[0])] for key in tensors})
         super().load_optimizer_state(optimizer, parts, rest)
 
-    def norm(self, norm: Tensor | None) -> Tensor | None:
-        return _gathered(norm) if norm is not None else None
+    def clip(self, parameters: list[nn.Parameter], limit: float) -> Tensor:
+        return _gathered(cast(Tensor, self._accelerator.clip_grad_norm_(parameters, limit)))
 
     @contextmanager
     def shown(self, ema: EMA | None) -> Iterator[None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from runner.data.batches import Batch
@@ -17,6 +18,7 @@ from runner.training.ema import EMA
 from runner.training.rows import Rows
 from runner.training.state import Tensors, load_optimizer_state, optimizer_state
 
+_AWAY_FROM_0 = 1e-6  # what torch adds to the norm that it divides by
 Objective = Callable[[Trainable, Batch, dict[str, Any]], Tensor]
 
 
@@ -95,8 +97,14 @@ class Together:
             tensors, rest = self._rows.joined(tensors, rest)
         load_optimizer_state(optimizer, tensors, rest)
 
-    def norm(self, norm: Tensor | None) -> Tensor | None:
-        """A norm of gradients as a plain tensor."""
+    def clip(self, parameters: list[nn.Parameter], limit: float) -> Tensor:
+        """Shortens gradients whose norm is above the limit; returns the norm that they had."""
+        if self._accelerator.device.type != "cpu" or self._accelerator.scaler is not None:
+            return cast(Tensor, self._accelerator.clip_grad_norm_(parameters, limit))
+        # The same without multiplying all of them by 1: on a CPU nothing waits for the norm.
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if norm + _AWAY_FROM_0 > limit:
+            clip_grads_with_norm_(parameters, limit, norm)
         return norm
 
     def whole(self, tensors: Mapping[str, Tensor]) -> Tensors:

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
 from runner.training import rows
 from runner.training.rows import Rows
 from runner.training.state import load_optimizer_state, optimizer_state
+from runner.training.together import Together
 from tests.conftest import defaults
-from tests.training.toy_loop import Hooks, run, settings
+from tests.training.toy_loop import Hooks, family, run, settings
 
 SHAPES = ((8, 3, 3, 3), (8,), (16, 8), (5, 8, 1, 1), (), (700,))
 
@@ -108,3 +110,14 @@ def test_the_average_in_place_of_the_weights_for_a_while_changes_nothing():
     plain, _ = run(training)
     drawn, _ = run(training, hooks=Drawing(every=1))
     assert all(torch.equal(p, drawn.parameters[name]) for name, p in plain.parameters.items())
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
+def test_gradients_are_clipped_as_torch_does_it(limit):
+    own, plain = weights(), weights()
+    accelerator = Accelerator(cpu=True)
+    gradients(own, 0)
+    gradients(plain, 0)
+    norm = Together(family(), accelerator).clip(own, limit)
+    assert norm == torch.nn.utils.clip_grad_norm_(plain, limit)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(own, plain, strict=True))
