@@ -77,13 +77,22 @@ def offload_leaves_a_gpu(view: View) -> Iterator[Told]:
 
 
 @rule("unused-key")
-def slices_are_not_written_out(view: View) -> Iterator[Told]:
-    if view.get("model.type") in _NEVER_PRETRAINED:
-        return
-    if view.get("compute.attention_slicing") is True and view.get("compute.eager_attention") is True:
+def one_kind_of_attention(view: View) -> Iterator[Told]:
+    eager, upcast = (f"compute.{kind}_attention" for kind in ("eager", "upcast"))
+    asked = [key for key in (eager, upcast) if view.get(key) is True]
+    if view.get("compute.attention_slicing") is True and view.get("model.type") not in _NEVER_PRETRAINED:
+        for key in asked:
+            yield Told(
+                key,
+                f"{key.removeprefix('compute.')} has no effect with attention_slicing: true, which cuts every "
+                "attention: write one of them",
+                "warning",
+            )
+    elif len(asked) == 2:
         yield Told(
-            "compute.eager_attention",
-            "eager_attention has no effect with attention_slicing: true, which cuts every attention: write one of them",
+            upcast,
+            "upcast_attention has no effect with eager_attention: true, which writes the same attentions out: write "
+            "one of them",
             "warning",
         )
 
@@ -95,5 +104,5 @@ RULES: list[Rule] = [
     drawing_keys_are_of_pretrained_models,
     offload_is_of_drawing,
     offload_leaves_a_gpu,
-    slices_are_not_written_out,
+    one_kind_of_attention,
 ]

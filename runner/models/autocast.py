@@ -21,6 +21,8 @@ _WIDE = {F.group_norm, F.layer_norm, F.softmax, torch.softmax, torch.Tensor.soft
 class Autocast(TorchFunctionMode):
     """What is called inside computes in the number format that autocast gives it on a device.
 
+    Like the real one it is off where torch.autocast is turned off, as that of a CPU.
+
     Args:
         device: its type.
         dtype: the narrow number format.
@@ -33,9 +35,21 @@ class Autocast(TorchFunctionMode):
         super().__init__()
         self.copies: dict[torch.nn.Parameter, torch.Tensor] = {}
         self._dtype, self._wide = dtype, set() if device == "cpu" else _WIDE
+        self._real = torch.autocast("cpu", dtype)
+
+    def __enter__(self) -> Autocast:
+        self._real.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._real.__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not torch.is_autocast_enabled("cpu"):
+            return func(*args, **kwargs)
         if func in _NARROW:
             args, kwargs = tree_map_only(torch.Tensor, self._narrow, (args, kwargs))
         elif func in self._wide:

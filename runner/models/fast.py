@@ -21,7 +21,7 @@ from runner.models.family import Family
 from runner.models.group_norm import by_channel
 from runner.shown import shown
 
-KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")  # of `compute`
+KEYS = ("channels_last", "compile", "eager_attention", "upcast_attention", "allow_tf32")  # of `compute`
 
 _REGIONS = (
     *("ResnetBlock2D", "ResnetBlockCondNorm2D", "Attention", "GroupNorm", "BasicTransformerBlock"),  # of UNets and VAEs
@@ -44,7 +44,7 @@ def named(compute: dict[str, Any]) -> list[str]:
 
 
 def lay_out(family: Family, compute: dict[str, Any]) -> None:
-    """The memory format and the kind of attention that `compute` asks for.
+    """The memory format and the kinds of attention that `compute` asks for.
 
     With channels_last, weights of convolutions have the channels of a pixel side by side, and with them what they
     compute.
@@ -53,10 +53,10 @@ def lay_out(family: Family, compute: dict[str, Any]) -> None:
         for part in family.parts.values():
             if any(p.ndim == 4 for p in part.parameters()):
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compute["eager_attention"]:
-        from runner.models.attention import eager_attention
+    if compute["eager_attention"] or compute["upcast_attention"]:
+        from runner.models import attention
 
-        eager_attention(_working(family))
+        attention.lay_out(_working(family), compute)
 
 
 def lacking(device: str) -> str | None:

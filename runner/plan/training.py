@@ -9,7 +9,7 @@ import torch
 
 from runner.data.batches import Work
 from runner.methods import method_of
-from runner.models import family_class
+from runner.models import attention, family_class
 from runner.models.autocast import Autocast
 from runner.models.counting import Count, learning, parameters
 from runner.models.family import DTYPES, WIDTHS, Facts
@@ -111,10 +111,7 @@ def _forward(values: dict[str, Any], model: Facts, parts: dict[str, Any]) -> Cou
     for weight in denoiser.parameters():
         if precision != "fp32" and not weight.requires_grad:
             weight.data = weight.data.to(DTYPES[dtype])
-    if values["compute"]["eager_attention"]:
-        from runner.models.attention import eager_attention
-
-        eager_attention(denoiser)
+    attention.lay_out(denoiser, values["compute"])
     return learning(
         denoiser,
         lambda: family.rehearse(denoiser, model, size),

@@ -11,6 +11,7 @@ from runner.language.recipe import Recipe
 from runner.models.family import Facts
 from runner.models.fast import KEYS, lacking
 
+_OF_UNETS = ("eager_attention", "upcast_attention")
 _STEPS = {"cuda": 2_000, "cpu": 10_000}
 """From how many optimizer steps on compiling pays: it takes minutes, the first time, and saves a part of each step.
 
@@ -33,10 +34,13 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
     device, narrow = compute["device"], compute["mixed_precision"] != "fp32"
     from_scratch = values["model"]["type"] != "pretrained"
     compiles = _pays(values, pictures) if compute["compile"] == "auto" else compute["compile"]
+    slow_kernel = narrow and device == "cpu" and processor.has_bf16()
     own = {
         "channels_last": narrow and compiles and not _in_parts(compute),
         "compile": compiles,
-        "eager_attention": narrow and from_scratch and device == "cpu" and processor.has_bf16(),
+        "eager_attention": slow_kernel and from_scratch,
+        # Of code with an autocast of its own torch does not keep the trace, which is most of a warm start.
+        "upcast_attention": slow_kernel and not from_scratch and not compiles,
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
@@ -72,17 +76,18 @@ def _in_parts(compute: dict[str, Any]) -> bool:
 
 
 def settle_model(values: dict[str, Any], model: Facts) -> dict[str, bool]:
-    """`eager_attention`, which is of UNets and VAEs whose attention nothing else cuts."""
+    """The keys of attention, which are of UNets and VAEs whose attention nothing else cuts."""
     compute = values["compute"]
     cut = compute["attention_slicing"] and values["model"]["type"] == "pretrained"
-    return {"eager_attention": compute["eager_attention"] and not cut and not _is_transformer(model)}
+    return {key: compute[key] and not cut and not _is_transformer(model) for key in _OF_UNETS}
 
 
 def misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
     """What is asked for and the model has not."""
-    if values["compute"]["eager_attention"] is True and _is_transformer(model):
-        message = f"eager_attention is of UNets, and {model.family} draws with a transformer: write auto or false"
-        yield recipe.problem(("compute", "eager_attention"), "eager-attention", message)
+    for key in _OF_UNETS:
+        if values["compute"][key] is True and _is_transformer(model):
+            message = f"{key} is of UNets, and {model.family} draws with a transformer: write auto or false"
+            yield recipe.problem(("compute", key), key.replace("_", "-"), message)
 
 
 def _is_transformer(model: Facts) -> bool:

@@ -75,14 +75,13 @@ def unet(model, pixels, batch_size, steps, compute, gate):
     from diffusers import UNet2DModel
 
     from runner.memory import keep_memory
-    from runner.models.attention import eager_attention
+    from runner.models import attention
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[compute["dtype"]]
     memory = torch.channels_last if compute["channels_last"] else torch.contiguous_format
     keep_memory()
     called = UNet2DModel.from_pretrained(model / "unet", torch_dtype=dtype).to(memory_format=memory).eval()
-    if compute["eager_attention"]:
-        eager_attention(called)
+    attention.lay_out(called, compute)
     x = torch.randn(batch_size, 3, pixels, pixels).to(dtype, memory_format=memory)
     times = torch.linspace(999, 0, steps).long()
     gate.ready()

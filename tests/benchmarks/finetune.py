@@ -19,13 +19,17 @@ from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
 PICTURES = 64
 RANK, RATE = 4, 1e-5
-CPU = {"device": "cpu", "channels_last": False, "compile": False, "eager_attention": False}
+CPU = {
+    "device": "cpu",
+    **dict.fromkeys(("channels_last", "compile", "eager_attention", "upcast_attention"), False),
+}
 UNCACHED = {"cache_latents": False, "cache_text_embeddings": False}
 KINDS = {
     "no caches, fp32": (UNCACHED, {"mixed_precision": "fp32", **CPU}),
     "caches, fp32": ({}, {"mixed_precision": "fp32", **CPU}),
     "caches, bf16": ({}, {"mixed_precision": "bf16", **CPU}),
-    "all on": ({}, {**CPU, "mixed_precision": "bf16", "channels_last": True}),
+    "auto": ({}, {"device": "cpu"}),
+    "all on": ({}, {**CPU, "mixed_precision": "bf16", "channels_last": True, "upcast_attention": True}),
     "all on, compiled": ({}, {**CPU, "mixed_precision": "bf16", "channels_last": True, "compile": True}),
     "diffusers": None,
     "diffusers bf16": None,

@@ -135,14 +135,14 @@ def bare_step(pixels, batch_size, precision, lay_out):
     """
     from diffusers import UNet2DModel
 
-    from runner.models.attention import eager_attention
+    from runner.models import attention
 
     model = UNet2DModel(sample_size=pixels, **UNET)
     generator = torch.Generator().manual_seed(0)
     x, eps = torch.randn(2, batch_size, 3, pixels, pixels, generator=generator)
     t = torch.randint(0, 1000, (batch_size,), generator=generator)
     if precision == "bf16":
-        eager_attention(model)
+        attention.lay_out(model, {"eager_attention": True, "upcast_attention": False})
     if lay_out:
         model = model.to(memory_format=torch.channels_last)
         x, eps = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, eps))

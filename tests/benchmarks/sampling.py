@@ -31,7 +31,8 @@ from tests.benchmarks.drawers import (
 )
 from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
 
-PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False, "eager_attention": False}
+NO_ATTENTION = {"eager_attention": False, "upcast_attention": False}
+PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False, **NO_ATTENTION}
 FAST = {"dtype": "bf16", "channels_last": True, "eager_attention": True}
 SETTINGS = {
     "": PLAIN,

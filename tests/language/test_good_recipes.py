@@ -73,6 +73,7 @@ def test_absent_sections_stay_absent_and_groups_are_filled() -> None:
         "mixed_precision": "auto",
         "channels_last": "auto",
         "eager_attention": "auto",
+        "upcast_attention": "auto",
         "compile": "auto",
         "allow_tf32": "auto",
         "dtype": "auto",

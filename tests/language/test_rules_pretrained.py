@@ -50,6 +50,8 @@ PICKLE = "is a pickle, which is read only with --allow-pickle on the command lin
         (["compute.mixed_precision=fp16"], "compute.mixed_precision", "mixed_precision is of training, and nothing is trained: a model that draws takes dtype: fp16"),
         (["compute={device: cpu, offload: sequential}"], "compute.offload", "offload has no effect with device: cpu: there is no GPU's memory to save"),
         (["compute={attention_slicing: true, eager_attention: true}"], "compute.eager_attention", "eager_attention has no effect with attention_slicing: true, which cuts every attention: write one of them"),
+        (["compute={attention_slicing: true, upcast_attention: true}"], "compute.upcast_attention", "upcast_attention has no effect with attention_slicing: true, which cuts every attention: write one of them"),
+        (["compute={eager_attention: true, upcast_attention: true}"], "compute.upcast_attention", "upcast_attention has no effect with eager_attention: true, which writes the same attentions out: write one of them"),
     ],
 )  # fmt: skip
 def test_warnings(overrides: list[str], path: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Attention with its scores written out where they are few."""
+"""Attention with its scores written out, or in fp32, where there are few."""
 
 from inspect import signature
 from unittest.mock import Mock
@@ -9,7 +9,11 @@ from diffusers.models import attention_processor
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
 from torch import nn
 
-from runner.models.attention import EagerWhereFew, eager_attention
+from runner.models import attention as attentions
+from runner.models.attention import EagerWhereFew, WideWhereFew
+
+EAGER = {"eager_attention": True, "upcast_attention": False}
+WIDE = {"eager_attention": False, "upcast_attention": True}
 
 
 @pytest.fixture
@@ -18,6 +22,14 @@ def asked(monkeypatch):
     fused = Mock(wraps=nn.functional.scaled_dot_product_attention)
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", fused)
     return fused
+
+
+def eager_attention(module):
+    attentions.lay_out(module, EAGER)
+
+
+def wide_attention(module):
+    attentions.lay_out(module, WIDE)
 
 
 def block(**options):
@@ -77,3 +89,59 @@ def test_attention_of_another_kind_stays_as_it_is():
     eager_attention(nn.ModuleList(blocks))
     assert [each.processor for each in blocks[:2]] == kinds
     assert [type(each.processor) for each in fused] == [AttnProcessor2_0] * 2
+
+
+@pytest.mark.parametrize("told", [None, (2, 77, 16)])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_few_keys_are_attended_to_in_fp32(asked, narrow, told):
+    """The result is nearer to that of fp32 than the fused kernel's own in bf16."""
+    attention = block()
+    x, text = torch.randn(2, 100, 16), None if told is None else torch.randn(told)
+    with torch.no_grad():
+        exact = attention(x, text)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            fused = attention(x, text)
+            wide_attention(attention)
+            asked.reset_mock()
+            wide = attention(x, text)
+    assert wide.dtype == fused.dtype
+    assert [call.args[0].dtype for call in asked.call_args_list] == [torch.float32]
+    if narrow:
+        assert (wide - exact).square().mean() < (fused - exact).square().mean() < exact.square().mean() * 1e-3
+    else:
+        assert torch.equal(wide, exact)
+
+
+@pytest.mark.parametrize("keys, dtype", [(128, torch.float32), (129, torch.bfloat16)])
+def test_many_keys_are_left_to_the_narrow_kernel(asked, keys, dtype):
+    attention = block().bfloat16()
+    wide_attention(attention)
+    given = attention(torch.randn(1, 4, 16).bfloat16(), torch.randn(1, keys, 16).bfloat16())
+    assert asked.call_args.args[0].dtype == dtype
+    assert given.dtype == torch.bfloat16
+
+
+def test_masked_tokens_are_not_seen_in_fp32_either():
+    attention, x, text = block(), torch.randn(1, 16, 16), torch.randn(1, 8, 16)
+    mask = torch.zeros(1, 1, 8)
+    mask[..., 5:] = -10_000
+    expected = attention(x, text[:, :5])
+    wide_attention(attention)
+    torch.testing.assert_close(attention(x, text, attention_mask=mask), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_does_more_than_attend_keeps_the_fused_kernel():
+    more = [
+        *(block(residual_connection=True), block(norm_num_groups=4), block(rescale_output_factor=2.0)),
+        *(block(qk_norm="layer_norm"), block(cross_attention_norm="layer_norm", cross_attention_dim=16)),
+    ]
+    plain = block()
+    wide_attention(nn.ModuleList([*more, plain]))
+    assert [type(each.processor) for each in more] == [AttnProcessor2_0] * 5
+    assert type(plain.processor) is WideWhereFew
+
+
+def test_written_out_goes_before_fp32():
+    few, wider = block(), block(upcast_attention=True)
+    attentions.lay_out(nn.ModuleList([few, wider]), {"eager_attention": True, "upcast_attention": True})
+    assert (type(few.processor), type(wider.processor)) == (EagerWhereFew, WideWhereFew)

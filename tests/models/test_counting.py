@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from torch.autograd.graph import saved_tensors_hooks
 
-from runner.models.attention import eager_attention
+from runner.models import attention
 from runner.models.autocast import Autocast
 from runner.models.counting import learning
 
@@ -24,7 +24,9 @@ CASES = {  # what learns, the frozen weights' number format, and whether a step 
     "all, fp32": ("all", torch.float32, False),
     "all, eager, bf16": ("all, eager", torch.float32, True),
     "all, bf16": ("all", torch.float32, True),
+    "all, wide, bf16": ("all, wide", torch.float32, True),
     "lora, bf16": ("lora", BF16, True),
+    "lora, wide, bf16": ("lora, wide", BF16, True),
     "lora on fp32, bf16": ("lora", torch.float32, True),
     "word, bf16": ("word", BF16, True),
 }
@@ -33,11 +35,10 @@ CASES = {  # what learns, the frozen weights' number format, and whether a step 
 def made(learns, dtype):
     """A UNet of which all learns, or a LoRA, or nothing but what it is told."""
     unet = UNet2DConditionModel(**CONFIG).train()
-    if "eager" in learns:
-        eager_attention(unet)
+    attention.lay_out(unet, {"eager_attention": "eager" in learns, "upcast_attention": "wide" in learns})
     if not learns.startswith("all"):
         unet.requires_grad_(False).to(dtype)
-    if learns == "lora":
+    if "lora" in learns:
         unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
         for weight in unet.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data

@@ -12,7 +12,7 @@ from runner.settle import machine, speed
 from tests.conftest import defaults
 
 MANY = 5_000
-KEYS = ("channels_last", "compile", "eager_attention", "allow_tf32")
+KEYS = ("channels_last", "compile", "eager_attention", "upcast_attention", "allow_tf32")
 NONE = dict.fromkeys(KEYS, False)
 ON_A_CPU = {**NONE, "eager_attention": True}
 ON_A_GPU = {**NONE, "allow_tf32": True}
@@ -57,7 +57,13 @@ def test_on_a_cpu_without_instructions_for_bf16_nothing_is(monkeypatch):
     assert speed.settle(values(steps=10**6), None) == NONE
 
 
-def test_a_pretrained_model_keeps_its_attention():
+def test_a_pretrained_model_attends_no_less_exactly(monkeypatch):
+    assert speed.settle(values(model="pretrained"), None) == {**NONE, "upcast_attention": True}
+    compiled = {**NONE, "compile": True, "channels_last": True}
+    assert speed.settle(values(model="pretrained", compile=True), None) == compiled
+    assert speed.settle(values(model="pretrained", mixed_precision="fp32"), None) == NONE
+    assert speed.settle(values(model="pretrained", device="cuda"), None) == ON_A_GPU
+    monkeypatch.setattr(processor, "has_bf16", lambda: False)
     assert speed.settle(values(model="pretrained"), None) == NONE
 
 
@@ -89,9 +95,12 @@ def test_a_machine_without_a_compiler_compiles_nothing_by_itself(monkeypatch):
 @pytest.mark.parametrize(
     "model, slicing, on", [("unet", False, True), ("unet", True, False), ("transformer", False, False)]
 )
-def test_attention_is_written_out_where_there_is_one_for_it(model, slicing, on):
-    asked = values(model="pretrained", eager_attention=True, attention_slicing=slicing)
-    assert speed.settle_model(asked, Facts("x", {model: {}})) == {"eager_attention": on}
+@pytest.mark.parametrize("key", ["eager_attention", "upcast_attention"])
+def test_attention_is_another_where_there_is_one_for_it(key, model, slicing, on):
+    asked = values(model="pretrained", attention_slicing=slicing)
+    asked["compute"] |= {"eager_attention": False, "upcast_attention": False, key: True}
+    found = speed.settle_model(asked, Facts("x", {model: {}}))
+    assert found == {"eager_attention": False, "upcast_attention": False, key: on}
 
 
 def test_a_transformer_has_no_such_attention(here, capsys):
@@ -100,9 +109,10 @@ def test_a_transformer_has_no_such_attention(here, capsys):
     (here / "x.yaml").write_text(json.dumps(asked))
     assert main(["run", "x.yaml", "--dry-run"]) == 0
     capsys.readouterr()
-    assert main(["run", "x.yaml", "--dry-run", "compute.eager_attention=true"]) == 1
-    said = capsys.readouterr().err
-    assert "eager_attention is of UNets, and flux draws with a transformer: write auto or false" in said
+    for key in ("eager_attention", "upcast_attention"):
+        assert main(["run", "x.yaml", "--dry-run", f"compute.{key}=true"]) == 1
+        said = capsys.readouterr().err
+        assert f"{key} is of UNets, and flux draws with a transformer: write auto or false" in said
 
 
 def test_channels_lie_side_by_side_where_that_is_faster():

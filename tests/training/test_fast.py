@@ -21,10 +21,12 @@ from tests.conftest import defaults
 from tests.data.toy_batches import batches, work
 from tests.training.toy_loop import Hooks, family, run, settings
 
+PLAIN = {"channels_last": False, "eager_attention": False, "upcast_attention": False}
+
 
 def laid_out(dropout=0.1):
     model = family(dropout)
-    lay_out(model, {"channels_last": True, "eager_attention": True})
+    lay_out(model, {**PLAIN, "channels_last": True, "eager_attention": True})
     return model
 
 
@@ -32,7 +34,7 @@ def laid_out(dropout=0.1):
 @pytest.mark.parametrize("key", ["channels_last", "eager_attention"])
 def test_a_model_is_laid_out_as_asked(key, on):
     model = family()
-    lay_out(model, {"channels_last": False, "eager_attention": False, key: on})
+    lay_out(model, {**PLAIN, key: on})
     weight = model.unet.conv_in.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) == (on and key == "channels_last")
     kinds = {type(module.processor) for module in model.unet.modules() if isinstance(module, Attention)}
