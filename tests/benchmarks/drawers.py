@@ -1,7 +1,7 @@
 """What people draw with, each a kind of work for `pairs`: a step is one draw of a whole batch."""
 
 import tempfile
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from tests.benchmarks import peers, product
@@ -37,6 +37,16 @@ def write_latent(folder):
 
 def stage(model, sampling, compute, gate):
     """The sampling stage of a run of a recipe, in a new run's folder each time."""
+    with staged(model, sampling, compute) as (draw, _):
+        gate.ready()
+        while True:
+            draw()
+            gate.step()
+
+
+@contextmanager
+def staged(model, sampling, compute):
+    """A function that draws once by the sampling stage, into a new run's folder, and the family it draws with."""
     import torch
 
     from runner.memory import keep_memory
@@ -61,15 +71,16 @@ def stage(model, sampling, compute, gate):
     lay_out(family, compute)
     gallery = Gallery(settled.values, Samples(RunFolder.create(outputs, "drawn"), settled.portable), progress, Stop(""))
     code = gallery.compiled(family, model.parent / "compiled") if compute["compile"] else nullcontext()
-    gate.ready()
+
+    def draw():
+        gallery.samples = Samples(RunFolder.create(outputs, "drawn"), settled.portable)
+        gallery.draw(family)
+
     with code:
-        while True:
-            gallery.samples = Samples(RunFolder.create(outputs, "drawn"), settled.portable)
-            gallery.draw(family)
-            gate.step()
+        yield draw, family
 
 
-def unet(model, pixels, batch_size, steps, compute, gate):
+def unet(model, batch_size, steps, compute, gate):
     """The UNet's calls for as many steps, and nothing else; memory is kept as the product keeps it."""
     import torch
     from diffusers import UNet2DModel
@@ -82,14 +93,21 @@ def unet(model, pixels, batch_size, steps, compute, gate):
     keep_memory()
     called = UNet2DModel.from_pretrained(model / "unet", torch_dtype=dtype).to(memory_format=memory).eval()
     attention.lay_out(called, compute)
-    x = torch.randn(batch_size, 3, pixels, pixels).to(dtype, memory_format=memory)
-    times = torch.linspace(999, 0, steps).long()
     gate.ready()
     while True:
-        with torch.inference_mode():
-            for t in times:
-                called(x, t)
+        calls(called, batch_size, steps, memory)
         gate.step()
+
+
+def calls(unet, batch_size, steps, memory):
+    """So many calls of a UNet."""
+    import torch
+
+    side = unet.config["sample_size"]
+    x = torch.randn(batch_size, 3, side, side).to(unet.dtype, memory_format=memory)
+    with torch.inference_mode():
+        for t in torch.linspace(999, 0, steps).long():
+            unet(x, t)
 
 
 def pixel_pipeline(name, model, batch_size, steps, gate):

@@ -1,6 +1,7 @@
 """Drawing beside what people would otherwise use, pictures a second.
 
     python -m tests.benchmarks.sampling [--pixels 32 64] [--batch-size 16] [--rounds 7] [KIND …]
+    python -m tests.benchmarks.sampling --overhead     what a draw takes over the UNet's calls, in one process
     python -m tests.benchmarks.sampling --latent       a Stable Diffusion by the sampling stage and by the bare pipeline
     python -m tests.benchmarks.sampling --memory       their peaks of memory
 
@@ -16,20 +17,23 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.drawers import (
     PROMPTS,
+    calls,
     latent_pipeline,
     lucidrains,
     pixel_pipeline,
     stage,
+    staged,
     unet,
     write_latent,
     write_pixel,
 )
-from tests.benchmarks.pairs import arguments, settle_vision, side_by_side, table
+from tests.benchmarks.pairs import arguments, in_turns, settle_vision, side_by_side, table
 
 NO_ATTENTION = {"eager_attention": False, "upcast_attention": False}
 PLAIN = {"device": "cpu", "dtype": "fp32", "channels_last": False, "compile": False, **NO_ATTENTION}
@@ -56,14 +60,18 @@ def kind(name, model, pixels, options):
     who, _, how = name.partition(" ")
     size, steps = options.batch_size, options.inference_steps
     if who == "unet":
-        return partial(unet, model, pixels, size, steps, SETTINGS[how])
+        return partial(unet, model, size, steps, SETTINGS[how])
     if who == "lucidrains":
         return partial(lucidrains, how, pixels, size, steps)
     if who != "recipe":
         return partial(pixel_pipeline, name, model, size, steps)
-    sampling = {"num_images": size, "batch_size": size, "num_inference_steps": steps}
-    sampling["scheduler"] = {"type": "DDPM" if how == "ddpm" else "DDIM"}
-    return partial(stage, model, sampling, SETTINGS[how])
+    return partial(stage, model, sampling("DDPM" if how == "ddpm" else "DDIM", options), SETTINGS[how])
+
+
+def sampling(scheduler, options):
+    """The section of a recipe that draws one batch."""
+    size, steps = options.batch_size, options.inference_steps
+    return {"num_images": size, "batch_size": size, "num_inference_steps": steps, "scheduler": {"type": scheduler}}
 
 
 def pixel(options, root):
@@ -77,6 +85,43 @@ def pixel(options, root):
         work = options.steps * options.batch_size
         bases = [base for base in BASES if base in kinds]
         table(side_by_side(kinds, options), unit="pictures", work=work, bases=bases, digits=3)
+
+
+def overhead(options, root):
+    """What a draw takes over the UNet's calls in it: scheduler, files, grid. By one UNet in one process.
+
+    The machine's other work makes bare calls and draws differ by more; the calls within the same draw it does not.
+    """
+    import torch
+
+    for pixels in options.pixels:
+        print(f"{pixels} px, batch {options.batch_size}, {options.inference_steps} steps")
+        write_pixel(root / f"pixel-{pixels}", pixels)
+        for name in ("", "fast"):
+            with staged(root / f"pixel-{pixels}", sampling("DDIM", options), SETTINGS[name]) as (draw, family):
+                memory = torch.channels_last if SETTINGS[name]["channels_last"] else torch.contiguous_format
+                bare = partial(calls, family.unet, options.batch_size, options.inference_steps, memory)
+                seconds = []
+                kinds = {"bare calls": bare, f"recipe {name}": partial(timed, family.unet, draw, seconds)}
+                found = in_turns(kinds, options.rounds)
+            within = {"calls of the draw": seconds[1:]}  # `in_turns` leaves out the first, too
+            table(found | within, unit="pictures", work=options.batch_size, bases=["bare calls", *within], digits=3)
+
+
+def timed(unet, draw, seconds):
+    """Draws; adds how long it was within the UNet."""
+    forward, within = unet.forward, []
+
+    def call(*given, **named):
+        start = time.perf_counter()
+        output = forward(*given, **named)
+        within.append(time.perf_counter() - start)
+        return output
+
+    unet.forward = call
+    draw()
+    unet.forward = forward
+    seconds.append(sum(within))
 
 
 def _can(name):
@@ -100,9 +145,9 @@ def latent_kind(name, model, pixels, options):
     """One of LATENT as a kind of work."""
     if name == "pipeline":
         return partial(latent_pipeline, model, pixels, options.inference_steps)
-    sampling = {"prompts": PROMPTS, "batch_size": 2, "num_inference_steps": options.inference_steps}
-    sampling |= {"height": pixels, "width": pixels, "guidance_scale": 7.5}
-    return partial(stage, model, sampling, SETTINGS[name.partition(" ")[2]])
+    drawn = {"prompts": PROMPTS, "batch_size": 2, "num_inference_steps": options.inference_steps}
+    drawn |= {"height": pixels, "width": pixels, "guidance_scale": 7.5}
+    return partial(stage, model, drawn, SETTINGS[name.partition(" ")[2]])
 
 
 class Once:
@@ -139,6 +184,7 @@ def main():
     parser.add_argument("--inference-steps", type=int, default=20)
     arguments(parser, rounds=7, steps=1, warm=1)
     which = parser.add_mutually_exclusive_group()
+    which.add_argument("--overhead", action="store_const", dest="what", const=overhead)
     which.add_argument("--latent", action="store_const", dest="what", const=latent)
     which.add_argument("--memory", action="store_const", dest="what", const=memory)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
