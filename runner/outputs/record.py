@@ -71,6 +71,7 @@ class Record:
             "finished": None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "processes": settled.get("compute", {}).get("processes", 1),
             "hardware": hardware(settled.get("compute", {}).get("device")),
             "system": f"{platform.system()} {platform.release()}",  # platform.platform() would start a process
             "python": platform.python_version(),

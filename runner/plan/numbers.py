@@ -23,12 +23,14 @@ class Plan:
     Attributes:
         precision: the number format of the work: of training, or of what only draws.
         fast: the keys of `compute` that are on for speed.
+        workers: threads that prepare batches, in each process; 0 where nothing is trained.
     """
 
     name: str
     device: str
     precision: str
     fast: list[str]
+    workers: int
     processes: int
     strategy: str
     stages: list[str]
@@ -64,6 +66,7 @@ def plan(settled: Settled) -> Plan:
         device=values["compute"]["device"],
         precision=values["compute"]["mixed_precision" if "training" in values else "dtype"],
         fast=named(values["compute"]),
+        workers=values["compute"]["dataloader_num_workers"] if "training" in values else 0,
         processes=values["compute"]["processes"],
         strategy=values["compute"]["strategy"],
         stages=_stages(values),

@@ -13,7 +13,8 @@ def render(plan: Plan) -> str:
     """The plan for people, one fact a line."""
     rows = [("recipe", plan.name), ("stages", " → ".join(plan.stages))]
     processes = [f"{plan.processes} processes ({plan.strategy})"] if plan.processes > 1 else []
-    rows.append(("device", ", ".join([plan.device, plan.precision, *plan.fast, *processes])))
+    workers = [f"dataloader_num_workers {plan.workers}"] if plan.workers else []
+    rows.append(("device", ", ".join([plan.device, plan.precision, *plan.fast, *workers, *processes])))
     if "data" in plan.stages:
         rows.append(("pictures", f"{plan.pictures:,}" if plan.pictures is not None else "known once they are read"))
     if plan.classes:

@@ -31,6 +31,13 @@ def test_the_plan_tells_of_each_process(here, capsys):
     assert "2 processes (ddp)" in said and "while training, in each of 2 processes" in said
 
 
+def test_the_plan_tells_of_threads_that_prepare_batches(here, capsys):
+    assert planned(capsys)["workers"] == 0
+    assert planned(capsys, "compute.dataloader_num_workers=2")["workers"] == 2
+    assert main(["run", "recipe.yaml", "--dry-run", "compute.dataloader_num_workers=2"]) == 0
+    assert ", dataloader_num_workers 2\n" in capsys.readouterr().out
+
+
 def test_parts_of_weights_take_parts_of_the_memory(here, capsys, monkeypatch):
     monkeypatch.setattr(processes, "problems", lambda *_: ())  # a CPU would be refused
     section = {"batch_size": 4, "ema": {"decay": 0.9}}

@@ -82,6 +82,8 @@ def test_two_go_on_as_one_and_as_two_again_with_every_sample_seen_once(here):
     assert sorted(map(int, (here / "seen").read_text().split())) == list(range(6 * 4))
     run = newest(here)
     assert [line["step"] for line in log(run)] == [1, 2, 3, 4, 5, 6]
+    sessions = json.loads((run / "run.json").read_text())["sessions"]
+    assert [session["processes"] for session in sessions] == [2, 1, 2]
     codes, said = ends(here, 1, *RUN, "--output-dir", "alone")
     assert codes == [0], said
     whole = here / "alone" / "toy" / "001"
