@@ -40,7 +40,10 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
         "compile": compiles,
         "eager_attention": slow_kernel and from_scratch,
         # Of code with an autocast of its own torch does not keep the trace, which is most of a warm start.
-        "upcast_attention": slow_kernel and not from_scratch and not compiles,
+        "upcast_attention": slow_kernel
+        and not from_scratch
+        and not compiles
+        and compute["eager_attention"] is not True,
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}
@@ -79,19 +82,23 @@ def settle_model(values: dict[str, Any], model: Facts) -> dict[str, bool]:
     """The keys of attention, which are of UNets and VAEs whose attention nothing else cuts."""
     compute = values["compute"]
     cut = compute["attention_slicing"] and values["model"]["type"] == "pretrained"
-    return {key: compute[key] and not cut and not _is_transformer(model) for key in _OF_UNETS}
+    return {key: compute[key] and not cut and _lacking(key, model) is None for key in _OF_UNETS}
 
 
 def misfits(recipe: Recipe, values: dict[str, Any], model: Facts) -> Iterator[Problem]:
     """What is asked for and the model has not."""
     for key in _OF_UNETS:
-        if values["compute"][key] is True and _is_transformer(model):
-            message = f"{key} is of UNets, and {model.family} draws with a transformer: write auto or false"
-            yield recipe.problem(("compute", key), key.replace("_", "-"), message)
+        if values["compute"][key] is True and (lack := _lacking(key, model)) is not None:
+            yield recipe.problem(("compute", key), key.replace("_", "-"), f"{key} is of {lack}: write auto or false")
 
 
-def _is_transformer(model: Facts) -> bool:
-    return "transformer" in model.configs
+def _lacking(key: str, model: Facts) -> str | None:
+    """Which models a key of attention is of, and why this is none of them; None where it is one."""
+    if "transformer" in model.configs:
+        return f"UNets, and {model.family} draws with a transformer"
+    if key == "upcast_attention" and "cross_attention_dim" not in model.configs.get("unet", {}):
+        return f"models that read prompts, and {model.family} reads none"
+    return None
 
 
 def problems(recipe: Recipe, values: dict[str, Any]) -> Iterator[Problem]:

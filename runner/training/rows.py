@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from runner.training.state import Tensors
 
-_LONGEST = 2**18  # numbers, but for a weight that is longer: sums over far more lose digits of a gradient's norm
+_LONGEST = 2**16  # numbers, but for a weight that is longer: a sum over more loses digits, and a gradient's norm is one
 _STEP = "step"  # what an optimizer counts for a whole row
 
 
@@ -56,14 +56,20 @@ class Rows:
         return found, _numbered(rest, self._weights)
 
     def joined(self, tensors: Tensors, rest: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-        """The inverse of `apart`."""
+        """The inverse of `apart`. A weight that had no gradient yet has no state without rows, and zeros in one."""
         found: Tensors = {}
         names = {key.split(".", 1)[1] for key in tensors}
         for name in sorted(names):
             weights = count()
             for index, row in enumerate(self._rows):
-                parts = [tensors[f"{next(weights)}.{name}"] for _ in row.weights]
-                found[f"{index}.{name}"] = parts[0] if name == _STEP else row.filled(parts)
+                parts = [tensors.get(f"{next(weights)}.{name}") for _ in row.weights]
+                if name == _STEP:
+                    found[f"{index}.{name}"] = next((part for part in parts if part is not None), torch.zeros(()))
+                else:
+                    given = zip(parts, row.weights, strict=True)
+                    found[f"{index}.{name}"] = row.filled(
+                        [torch.zeros_like(weight) if part is None else part for part, weight in given]
+                    )
         return found, _numbered(rest, self._numbers)
 
 
@@ -111,7 +117,7 @@ class _Row:
         return row
 
     def gather(self) -> None:
-        """The weights hand over their gradients; one that nothing was computed with has zeros."""
+        """The weights hand over their gradients; one that nothing was computed with has zeros, and decays as others do."""
         row = torch.empty_like(self.parameter)
         for weight, place in zip(self.weights, self.places(row), strict=True):
             if weight.grad is None:

@@ -10,6 +10,7 @@ from runner.models import family_class, fast
 from runner.models.family import Facts
 from runner.settle import machine, speed
 from tests.conftest import defaults
+from tests.corpus.table import toy
 
 MANY = 5_000
 KEYS = ("channels_last", "compile", "eager_attention", "upcast_attention", "allow_tf32")
@@ -99,7 +100,7 @@ def test_a_machine_without_a_compiler_compiles_nothing_by_itself(monkeypatch):
 def test_attention_is_another_where_there_is_one_for_it(key, model, slicing, on):
     asked = values(model="pretrained", attention_slicing=slicing)
     asked["compute"] |= {"eager_attention": False, "upcast_attention": False, key: True}
-    found = speed.settle_model(asked, Facts("x", {model: {}}))
+    found = speed.settle_model(asked, Facts("x", {model: {"cross_attention_dim": 8}}))
     assert found == {"eager_attention": False, "upcast_attention": False, key: on}
 
 
@@ -113,6 +114,18 @@ def test_a_transformer_has_no_such_attention(here, capsys):
         assert main(["run", "x.yaml", "--dry-run", f"compute.{key}=true"]) == 1
         said = capsys.readouterr().err
         assert f"{key} is of UNets, and flux draws with a transformer: write auto or false" in said
+
+
+def test_what_reads_no_prompt_has_no_attention_of_few_keys(here, capsys):
+    (here / "x.yaml").write_text(json.dumps(toy()))
+    assert main(["run", "x.yaml", "--dry-run", "compute.upcast_attention=true"]) == 1
+    said = capsys.readouterr().err
+    assert "upcast_attention is of models that read prompts, and pixel_unet reads none: write auto or false" in said
+
+
+def test_scores_that_are_written_out_are_not_in_fp32_as_well():
+    found = speed.settle(values(model="pretrained", eager_attention=True), None)
+    assert found == {**NONE, "eager_attention": True}
 
 
 def test_channels_lie_side_by_side_where_that_is_faster():

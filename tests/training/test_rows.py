@@ -64,10 +64,14 @@ def test_steps_are_those_of_weights_by_themselves(kind, options):
         torch.testing.assert_close(found[key], tensor, rtol=1e-6, atol=1e-7)
 
 
-def test_a_state_of_weights_by_themselves_goes_on_in_rows():
+@pytest.mark.parametrize("without", [None, 1, 2, 4])
+def test_a_state_of_weights_by_themselves_goes_on_in_rows(without):
+    """Also of one that had no gradient, which then has none of its own."""
     apart, together = weights(), weights()
-    plain, in_rows = optimizer_of(apart), optimizer_of(together)
+    plain, in_rows = optimizer_of(apart, weight_decay=0.0), optimizer_of(together, weight_decay=0.0)
     gradients(apart, 0)
+    if without is not None:
+        apart[without].grad = None
     plain.step()
     held = Rows(in_rows)
     with torch.no_grad():
@@ -76,8 +80,10 @@ def test_a_state_of_weights_by_themselves_goes_on_in_rows():
     tensors, rest = optimizer_state(plain)
     load_optimizer_state(in_rows, *held.joined({key: tensor.clone() for key, tensor in tensors.items()}, rest))
     for step in (1, 2):
-        gradients(apart, step)
-        gradients(together, step)
+        for each in (apart, together):
+            gradients(each, step)
+            if without is not None:
+                each[without].grad = None
         held.gather()
         plain.step()
         in_rows.step()
