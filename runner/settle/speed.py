@@ -40,10 +40,7 @@ def settle(values: dict[str, Any], pictures: int | None) -> dict[str, bool]:
         "compile": compiles,
         "eager_attention": slow_kernel and from_scratch,
         # Of code with an autocast of its own torch does not keep the trace, which is most of a warm start.
-        "upcast_attention": slow_kernel
-        and not from_scratch
-        and not compiles
-        and compute["eager_attention"] is not True,
+        "upcast_attention": slow_kernel and not (from_scratch or compiles or compute["eager_attention"] is True),
         "allow_tf32": device == "cuda",
     }
     return {key: own[key] if compute[key] == "auto" else compute[key] for key in KEYS}

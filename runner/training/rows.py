@@ -117,7 +117,7 @@ class _Row:
         return row
 
     def gather(self) -> None:
-        """The weights hand over their gradients; one that nothing was computed with has zeros, and decays as others do."""
+        """The weights hand over their gradients; one that has none hands over zeros, and decays as others do."""
         row = torch.empty_like(self.parameter)
         for weight, place in zip(self.weights, self.places(row), strict=True):
             if weight.grad is None:
