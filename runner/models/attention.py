@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -44,29 +44,10 @@ def _plain(attn: Attention) -> bool:
     return not any(norms) and not attn.residual_connection and attn.rescale_output_factor == 1
 
 
-class EagerWhereFew:
-    """diffusers' AttnProcessor for few scores, its AttnProcessor2_0 for many."""
+class _WhereFew:
+    """Attends by `_few` where `_are_few` says so, and by diffusers' AttnProcessor2_0 elsewhere."""
 
-    def __init__(self) -> None:
-        self._few, self._many = AttnProcessor(), AttnProcessor2_0()
-
-    def __call__(  # by these names diffusers knows what it may hand over
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        queries = _tokens(hidden_states)
-        keys = queries if encoder_hidden_states is None else _tokens(encoder_hidden_states)
-        processor = self._few if attn.heads * queries * keys <= _FEW_SCORES else self._many
-        attended: Tensor = processor(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        return attended
-
-
-class WideWhereFew:
-    """diffusers' AttnProcessor2_0, in fp32 where the keys are few, for an Attention that is `_plain`."""
+    _few: Callable[..., Tensor]
 
     def __init__(self) -> None:
         self._many = AttnProcessor2_0()
@@ -79,10 +60,37 @@ class WideWhereFew:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        told = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        if attention_mask is not None or hidden_states.ndim != 3 or told.shape[1] > _FEW_KEYS:
-            many: Tensor = self._many(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-            return many
+        queries = _tokens(hidden_states)
+        keys = queries if encoder_hidden_states is None else _tokens(encoder_hidden_states)
+        few = self._are_few(attn, queries, keys, attention_mask)
+        attend = self._few if few else self._many
+        attended: Tensor = attend(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return attended
+
+    def _are_few(self, attn: Attention, queries: int, keys: int, mask: Tensor | None) -> bool:
+        """Of one picture, over all heads."""
+        raise NotImplementedError
+
+
+class EagerWhereFew(_WhereFew):
+    """diffusers' AttnProcessor for few scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._few = AttnProcessor()
+
+    def _are_few(self, attn: Attention, queries: int, keys: int, mask: Tensor | None) -> bool:  # noqa: ARG002
+        return bool(attn.heads * queries * keys <= _FEW_SCORES)
+
+
+class WideWhereFew(_WhereFew):
+    """AttnProcessor2_0's attention in fp32 for few keys without a mask, of an Attention that is `_plain`."""
+
+    def _are_few(self, attn: Attention, queries: int, keys: int, mask: Tensor | None) -> bool:  # noqa: ARG002
+        return mask is None and keys <= _FEW_KEYS
+
+    def _few(self, attn: Attention, hidden_states: Tensor, told: Tensor | None, *_: Any) -> Tensor:
+        told = hidden_states if told is None else told
         query, key, value = attn.to_q(hidden_states), attn.to_k(told), attn.to_v(told)
         heads = (x.float().unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
         with torch.autocast(_device(query), enabled=False):

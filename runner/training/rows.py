@@ -47,31 +47,29 @@ class Rows:
     def apart(self, tensors: Tensors, rest: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
         """An optimizer's state (`optimizer_state`) as it is without rows."""
         found: Tensors = {}
-        names = {key.split(".", 1)[1] for key in tensors}
-        for name in sorted(names):
-            weights = count()
-            for index, row in enumerate(self._rows):
-                whole = tensors[f"{index}.{name}"]
-                parts = [whole.clone() for _ in row.weights] if name == _STEP else row.places(whole)
-                found |= {f"{next(weights)}.{name}": part for part in parts}
+        for name, row, key, keys in self._kept(tensors):
+            whole = tensors[key]
+            parts = [whole.clone() for _ in keys] if name == _STEP else row.places(whole)
+            found |= zip(keys, parts, strict=True)
         return found, _numbered(rest, self._weights)
 
     def joined(self, tensors: Tensors, rest: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
         """The inverse of `apart`. A weight that had no gradient yet has no state without rows, and zeros in one."""
         found: Tensors = {}
-        names = {key.split(".", 1)[1] for key in tensors}
-        for name in sorted(names):
+        for name, row, key, keys in self._kept(tensors):
+            if name == _STEP:
+                found[key] = next((tensors[own] for own in keys if own in tensors), torch.zeros(()))
+            else:
+                weights = zip(keys, row.weights, strict=True)
+                found[key] = row.filled([tensors.get(own, torch.zeros_like(weight)) for own, weight in weights])
+        return found, _numbered(rest, self._numbers)
+
+    def _kept(self, tensors: Tensors) -> Iterator[tuple[str, _Row, str, list[str]]]:
+        """Of all that is kept of each row: its name, the row, its key there, and the keys of the row's weights."""
+        for name in sorted({key.split(".", 1)[1] for key in tensors}):
             weights = count()
             for index, row in enumerate(self._rows):
-                parts = [tensors.get(f"{next(weights)}.{name}") for _ in row.weights]
-                if name == _STEP:
-                    found[f"{index}.{name}"] = next((part for part in parts if part is not None), torch.zeros(()))
-                else:
-                    given = zip(parts, row.weights, strict=True)
-                    found[f"{index}.{name}"] = row.filled(
-                        [torch.zeros_like(weight) if part is None else part for part, weight in given]
-                    )
-        return found, _numbered(rest, self._numbers)
+                yield name, row, f"{index}.{name}", [f"{next(weights)}.{name}" for _ in row.weights]
 
 
 def _numbered(rest: dict[str, Any], numbers: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -57,12 +57,13 @@ def test_many_scores_of_a_picture_are_not_written_out(asked, rows, side, fused):
     assert asked.call_count == fused
 
 
-def test_masked_tokens_are_not_seen():
+@pytest.mark.parametrize("kind", [EAGER, WIDE], ids=["eager", "wide"])
+def test_masked_tokens_are_not_seen(kind):
     attention, x, text = block(), torch.randn(1, 16, 16), torch.randn(1, 8, 16)
     mask = torch.zeros(1, 1, 8)
     mask[..., 5:] = -10_000
     expected = attention(x, text[:, :5])
-    eager_attention(attention)
+    attentions.lay_out(attention, kind)
     torch.testing.assert_close(attention(x, text, attention_mask=mask), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -119,15 +120,6 @@ def test_many_keys_are_left_to_the_narrow_kernel(asked, keys, dtype):
     given = attention(torch.randn(1, 4, 16).bfloat16(), torch.randn(1, keys, 16).bfloat16())
     assert asked.call_args.args[0].dtype == dtype
     assert given.dtype == torch.bfloat16
-
-
-def test_masked_tokens_are_not_seen_in_fp32_either():
-    attention, x, text = block(), torch.randn(1, 16, 16), torch.randn(1, 8, 16)
-    mask = torch.zeros(1, 1, 8)
-    mask[..., 5:] = -10_000
-    expected = attention(x, text[:, :5])
-    wide_attention(attention)
-    torch.testing.assert_close(attention(x, text, attention_mask=mask), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_does_more_than_attend_keeps_the_fused_kernel():

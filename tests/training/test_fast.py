@@ -17,6 +17,7 @@ from runner.models.attention import EagerWhereFew
 from runner.models.fast import Compiled, lay_out
 from runner.models.group_norm import ByChannel
 from runner.training import checkpoints
+from runner.training.together import Together
 from tests.conftest import defaults
 from tests.data.toy_batches import batches, work
 from tests.training.toy_loop import Hooks, family, run, settings
@@ -104,10 +105,12 @@ class Counted(Hooks):
         self.counts.append(self.waits.count)
 
 
-@pytest.mark.parametrize(("limit", "waits_per_step"), [(None, 0), (1.0, 1)])
-def test_nothing_waits_for_the_device_between_two_logged_steps(limit, waits_per_step):
-    """But for the norm of gradients, which is read where it decides: on a CPU, where that costs nothing."""
+@pytest.mark.parametrize(("limit", "elsewhere", "waits_per_step"), [(None, False, 0), (1.0, True, 0), (1.0, False, 1)])
+def test_nothing_waits_for_the_device_between_two_logged_steps(monkeypatch, limit, elsewhere, waits_per_step):
+    """But for the norm of gradients on a CPU, where that costs nothing; elsewhere the engine clips."""
     training = settings(logging_steps=3, ema=defaults("training/ema.json"), max_grad_norm=limit)
+    if elsewhere:
+        monkeypatch.setattr(Together, "clip", lambda own, *given: own._accelerator.clip_grad_norm_(*given))
     with Waits() as waits:
         run(training, hooks=(hooks := Counted(waits)))
     assert [line.step for line in hooks.lines] == [1, 2, 3, 4, 5, 6]
