@@ -86,8 +86,9 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, beside: Started | None) -> None:
+    from runner.processes.crew import join
     from runner.processes.voice import one_voice
-    from runner.processes.world import World, join
+    from runner.processes.world import World
 
     world = World() if beside is None else join(beside, recipe.values["compute"])
     with one_voice(world):
@@ -119,8 +120,8 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
 
 def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     """What the processes beside the main one do: they train what it has settled, and write nothing."""
+    from runner.processes.crew import join
     from runner.processes.voice import one_voice
-    from runner.processes.world import join
     from runner.settle.settled import settle
     from runner.signals import Stop
 

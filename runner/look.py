@@ -13,6 +13,7 @@ from runner.data.report import contact_sheet, facts, render
 from runner.language.recipe import Recipe
 from runner.outputs.files import faults
 from runner.places import cache_root
+from runner.processes.world import World
 from runner.progress import Progress
 from runner.settle.apart import require_apart
 from runner.settle.pictures import open_data
@@ -40,7 +41,8 @@ def look(recipe: Recipe, arguments: Namespace, progress: Progress) -> None:
         return
     require_apart(recipe, values["data"], Path(arguments.output_dir) / values["name"])
     section = {**values["data"], "on_error": "skip"}
-    pictures = prepare(source, section=section, cache_dir=cache_root(arguments.cache_dir), progress=progress)
+    root = cache_root(arguments.cache_dir)
+    pictures = prepare(source, section=section, cache_dir=root, progress=progress, world=World())
     buckets = section.get("aspect_ratio_buckets")
     found = facts(pictures, resolution=section["resolution"], buckets=buckets, told=section)
     sheet = Path(arguments.output_dir) / values["name"] / f"contact-sheet-{pictures.fingerprint[:8]}.png"

@@ -112,8 +112,8 @@ class Run:
             source = self._captioned(source, self.settled.captioner)
         with self._stage("Data"):
             section = self.values["data"]
-            with self.world.main_first():
-                pictures = prepare(source, section=section, cache_dir=self.cache_dir, progress=self.progress)
+            where: dict[str, Any] = {"cache_dir": self.cache_dir, "progress": self.progress, "world": self.world}
+            pictures = prepare(source, section=section, **where)
             skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")

@@ -18,8 +18,7 @@ from runner.captioning.captioned import Captioned
 from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept, Looked
 from runner.captioning.model import CaptionFacts
-from runner.data.cache import NAMED, broken
-from runner.data.decode import reason, to_rgb
+from runner.data.decode import NAMED, broken, reason, to_rgb
 from runner.data.source import Entry, Source
 from runner.data.workers import in_order
 from runner.errors import DataError, EnvironmentFault, RecipeError

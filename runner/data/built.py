@@ -10,8 +10,6 @@ from torch import Tensor
 
 from runner.data import draft
 from runner.data.tensors import TensorStore, TensorWriter
-from runner.errors import EnvironmentFault
-from runner.shown import shown
 
 if TYPE_CHECKING:
     from runner.processes.world import World
@@ -45,32 +43,12 @@ def built(
         """In the machine's memory, through which processes hand it on."""
         return {name: tensor.detach().cpu() for name, tensor in compute(numbers).items()}
 
-    store = draft.opened(TensorStore.open, place, progress) if world.main else None
-    if world.tell(store is None):
-        done = world.shared(computed, parts)
-        store = _written(place, rows, done, counted, progress) if world.main else None
-        for _ in done:  # elsewhere: all is handed on, and nothing comes back
-            pass
-    world.wait()
-    store = store or TensorStore.open(place)
-    if store is None:
-        raise EnvironmentFault(
-            f"the cache in {shown(place.parent, 1000)} was written by another process of this run, which this one "
-            "cannot see: choose a folder that all machines share with --cache-dir"
-        )
-    return store
+    def written(done: Iterator[tuple[Sequence[int], dict[str, Tensor]]]) -> TensorStore:
+        title, unit = counted
+        with TensorWriter(place.parent, rows) as writer, progress.bar(title, rows, unit=unit) as bar:
+            for numbers, tensors in done:
+                writer.add(numbers, tensors)
+                bar.advance(len(numbers))
+            return writer.keep(place.name)
 
-
-def _written(
-    place: Path,
-    rows: int,
-    done: Iterator[tuple[Sequence[int], dict[str, Tensor]]],
-    counted: tuple[str, str],
-    progress: Progress,
-) -> TensorStore:
-    title, unit = counted
-    with TensorWriter(place.parent, rows) as writer, progress.bar(title, rows, unit=unit) as bar:
-        for numbers, tensors in done:
-            writer.add(numbers, tensors)
-            bar.advance(len(numbers))
-        return writer.keep(place.name)
+    return draft.made_by_all(place, TensorStore.open, lambda: world.shared(computed, parts), written, progress, world)

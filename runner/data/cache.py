@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from runner.data import draft
-from runner.data.buckets import bucket_sizes, nearest
-from runner.data.decode import reason, to_rgb
-from runner.data.source import Entry, Item, Origin, Source
-from runner.data.store import Store, Writer
-from runner.data.transforms import Pixels, fit, require_thick
-from runner.data.workers import in_order
-from runner.errors import DataError, EnvironmentFault, RecipeError, Refused
+from runner.data.buckets import bucket_sizes
+from runner.data.decode import broken
+from runner.data.decoded import decoded, written
+from runner.data.source import Origin, Source
+from runner.data.store import Store
+from runner.data.transforms import Pixels
+from runner.errors import DataError, Refused
 from runner.secrets import redact
 from runner.shown import shown
-from runner.tally import gibibytes
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 _FORM = 2  # of the cache's keys; a new one makes every cache anew
@@ -43,8 +39,6 @@ _AS_DRAWN = {
     "aspect_ratio_buckets": None,
 }
 _AT_ONCE = 2**16
-NAMED = 10  # broken pictures named in a message
-_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 
 
 class Pictures:
@@ -114,22 +108,38 @@ def _middle(originals: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[n
     return crops
 
 
-def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, progress: Progress) -> Pictures:
+def prepare(
+    source: Source, *, section: Mapping[str, Any], cache_dir: Path, progress: Progress, world: World
+) -> Pictures:
     """Every usable picture of `source` at its training size, from the cache or decoded into it now.
 
     Args:
         section: the resolved `data` section.
         cache_dir: the cache root; this writes below `cache_dir/pictures`.
+        world: the processes, which share the work.
 
     Raises:
-        DataError: no picture can be used; or some are broken and `on_error` is 'stop'.
+        DataError: no picture can be used; some are broken and `on_error` is 'stop'; or this process sees other data
+            than the main one.
         EnvironmentFault: the cache cannot be written, or the machine fails while reading.
         Refused: the name of a class holds a token, or a secret of the environment.
     """
     choices = {**_AS_DRAWN, **section}
     key = _key(source, choices)
-    root = cache_dir / "pictures"
-    store = draft.opened(Store.open, root / key, progress) or _build(source, choices, root, key, progress)
+    if world.tell(key) != key:
+        raise DataError(
+            f"process {world.rank} sees other data than the first (other files, sizes or times of change): give all "
+            "machines one folder on a disk that they share, or copies that keep the times (rsync -a)"
+        )
+    place = cache_dir / "pictures" / key
+    store = draft.made_by_all(
+        place,
+        Store.open,
+        lambda: decoded(source, choices, _targets(choices), progress, world),
+        lambda done: written(done, source, choices, place, progress),
+        progress,
+        world,
+    )
     pictures = Pictures(store, key, source.origins)
     for name in pictures.classes:
         if redact(name) != name:
@@ -140,29 +150,6 @@ def prepare(source: Source, *, section: Mapping[str, Any], cache_dir: Path, prog
             raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
         progress.warn(f"{message}: skipped, {len(pictures)} are used")
     return pictures
-
-
-def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:
-    """Which of `found` pictures cannot be used and why, the first ten named."""
-    named = [f"{shown(name, 100)} {reason}" for name, reason in skipped[:NAMED]]
-    if len(skipped) > NAMED:
-        named.append(f"and {len(skipped) - NAMED} more")
-    are = "picture cannot" if found == 1 else "pictures cannot"
-    return f"{len(skipped)} of {found} {are} be used ({'; '.join(named)})"
-
-
-def none_usable(skipped: Sequence[tuple[str, str]]) -> DataError:
-    """All that were found are `skipped`."""
-    problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
-    return DataError(f"{problem}: check data.id, or give pictures that can be read")
-
-
-class _Fitted(NamedTuple):
-    item: Item
-    pixels: Pixels | None
-    original: tuple[int, int]
-    target: tuple[int, int]
-    reason: str
 
 
 def _key(source: Source, choices: Mapping[str, Any]) -> str:
@@ -176,65 +163,3 @@ def _targets(choices: Mapping[str, Any]) -> list[tuple[int, int]]:
     """The sizes (height, width) that training may see."""
     resolution, buckets = choices["resolution"], choices["aspect_ratio_buckets"]
     return [(resolution, resolution)] if buckets is None else bucket_sizes(resolution, **buckets)
-
-
-def _build(source: Source, choices: Mapping[str, Any], root: Path, key: str, progress: Progress) -> Store:
-    source.fetch(progress)
-    limit = choices["max_images"]
-    total = source.count if limit is None or source.count is None else min(source.count, limit)
-    work = partial(
-        _fitted,
-        background=choices["background"],
-        targets=_targets(choices),
-        interpolation=choices["interpolation"],
-        center_crop=choices["center_crop"],
-    )
-    skipped: list[tuple[str, str]] = []
-    with Writer(root) as writer:
-        _check_space(root, total, choices["resolution"])
-        with progress.bar("Reading pictures", total, unit="picture") as bar:
-            for done in in_order(work, islice(source, limit)):
-                if done.pixels is None:
-                    writer.skip(done.item, done.reason)
-                    skipped.append((done.item.name, done.reason))
-                else:
-                    writer.add(done.item, done.pixels, done.original, done.target)
-                bar.advance()
-        if not writer.used:
-            raise none_usable(skipped)
-        store = Store.open(writer.keep(key, source.classes))
-    if store is None:
-        raise EnvironmentFault(
-            f"the picture cache in {shown(root, 1000)} is damaged right after writing: check the disk"
-        )
-    return store
-
-
-def _fitted(
-    entry: Entry, *, background: str, targets: list[tuple[int, int]], interpolation: str, center_crop: bool
-) -> _Fitted:
-    try:
-        image = to_rgb(entry.load(), background)
-        require_thick(*image.size)
-        target = nearest(targets, *image.size)
-        pixels = fit(image, height=target[0], width=target[1], interpolation=interpolation, center_crop=center_crop)
-        return _Fitted(entry.item, pixels, image.size, target, "")
-    except RecipeError:
-        raise
-    except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
-        if isinstance(error, OSError) and error.errno in _MACHINE:
-            name = shown(entry.item.name)
-            raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
-        return _Fitted(entry.item, None, (0, 0), (0, 0), reason(error))
-
-
-def _check_space(root: Path, count: int | None, resolution: int) -> None:
-    """Say before hours of decoding that the pictures will not fit."""
-    needed = (count or 0) * resolution * resolution * 3
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise EnvironmentFault(
-            f"the prepared pictures need {gibibytes(needed)}, "
-            f"and {shown(root, 1000)} has {gibibytes(free)} free: "
-            "free some space there, choose another folder with --cache-dir, or use fewer by data.max_images"
-        )

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from runner.data.room import Room
+from runner.errors import DataError
 from runner.shown import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -28,6 +30,8 @@ MAX_PIXELS = 178_956_970
 
 ROOM = Room(MAX_PIXELS)
 """What all threads have in work. A pixel takes up to 17 bytes meanwhile (WebP, 32-bit grey): 3 GiB together."""
+
+NAMED = 10  # broken pictures named in a message
 
 _BAND = 2**20  # pixels that are scaled at a time
 
@@ -118,6 +122,21 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     return f"is damaged ({shown(error, 120) or type(error).__name__})"
+
+
+def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:
+    """Which of `found` pictures cannot be used and why, the first ten named."""
+    named = [f"{shown(name, 100)} {reason}" for name, reason in skipped[:NAMED]]
+    if len(skipped) > NAMED:
+        named.append(f"and {len(skipped) - NAMED} more")
+    are = "picture cannot" if found == 1 else "pictures cannot"
+    return f"{len(skipped)} of {found} {are} be used ({'; '.join(named)})"
+
+
+def none_usable(skipped: Sequence[tuple[str, str]]) -> DataError:
+    """All that were found are `skipped`."""
+    problem = broken(skipped, len(skipped)) if skipped else "the data holds no picture"
+    return DataError(f"{problem}: check data.id, or give pictures that can be read")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,9 +16,11 @@ from runner.outputs.files import sync_folder
 from runner.shown import shown
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 _PREFIX = ".tmp-"
 _STALE = 24 * 3600  # seconds after which a temporary folder that nobody writes to is taken for abandoned
@@ -65,6 +67,39 @@ def opened(open_store: Callable[[Path], S | None], folder: Path, progress: Progr
     store = open_store(folder)
     if store is None and folder.is_dir():
         progress.warn(f"the cache in {shown(folder, 1000)} is damaged, or of another version: it is made anew")
+    return store
+
+
+def made_by_all(
+    folder: Path,
+    open_store: Callable[[Path], S | None],
+    make: Callable[[], Iterator[T]],
+    write: Callable[[Iterator[T]], S],
+    progress: Progress,
+    world: World,
+) -> S:
+    """The store in `folder`; where there is none, all processes make what is in it, and the main one writes it.
+
+    Args:
+        make: what there is to write, which comes to the main process only (see `World.gathered`).
+        write: the whole store of it.
+
+    Raises:
+        EnvironmentFault: another process cannot read what was written.
+    """
+    store = opened(open_store, folder, progress) if world.main else None
+    if world.tell(store is None):
+        things = make()
+        store = write(things) if world.main else None
+        for _ in things:  # elsewhere: all is handed on, and nothing comes back
+            pass
+    world.wait()
+    store = store or open_store(folder)
+    if store is None:
+        raise EnvironmentFault(
+            f"the cache in {shown(folder.parent, 1000)} was written by another process of this run, which this one "
+            "cannot see: choose a folder that all machines share with --cache-dir"
+        )
     return store
 
 

@@ -11,8 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.data.cache import broken, none_usable
-from runner.data.decode import reason, to_rgb
+from runner.data.decode import broken, none_usable, reason, to_rgb
 from runner.data.folder import UNFINISHED
 from runner.data.source import Entry, Item, Source
 from runner.data.workers import in_order

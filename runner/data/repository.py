@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 from datasets import DatasetBuilder, IterableDataset, load_dataset_builder
+from datasets.distributed import split_dataset_by_node
 from datasets.utils.file_utils import xopen
 from huggingface_hub import DatasetCard, HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
@@ -73,9 +74,19 @@ class StreamRows:
         """Column name -> feature of the datasets library."""
         return dict(self._stream.features)
 
+    @property
+    def shards(self) -> int:
+        """In how many pieces the split lies: its files."""
+        return int(self._stream.num_shards)
+
     def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         """Every row as a dictionary of these columns; pictures stay undecoded."""
         yield from self._stream.decode(False).select_columns(columns)
+
+    def rows_of(self, shard: int, columns: list[str]) -> Iterator[dict[str, Any]]:
+        """As `rows`, of one of the pieces: no other is read."""
+        rows = self._stream.decode(False).select_columns(columns)
+        yield from split_dataset_by_node(rows, rank=shard, world_size=self.shards)
 
 
 class Repository:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -70,6 +71,18 @@ class Entry(NamedTuple):
     load: Callable[[], Image.Image]
 
 
+class Place(NamedTuple):
+    """Where in a source an entry stands: a source's order is that of its places.
+
+    Args:
+        shard: which of the source's pieces; 0 where it is not read in pieces.
+        row: its number in there.
+    """
+
+    shard: int
+    row: int
+
+
 class Source(ABC):
     """Pictures in a fixed order, read from the first to the last; iterating anew starts over.
 
@@ -94,6 +107,11 @@ class Source(ABC):
     def shown(self, limit: int | None) -> int | None:
         """How many pictures an epoch shows of the first `limit`, repeats counted; None where only reading tells."""
         return self.count if limit is None or self.count is None else min(self.count, limit)
+
+    def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
+        """The share of one of `count` processes in the first `limit` entries; all shares together are these entries."""
+        for row, entry in islice(enumerate(islice(self, limit)), rank, None, count):
+            yield Place(0, row), entry
 
     @abstractmethod
     def __iter__(self) -> Iterator[Entry]:

@@ -15,9 +15,11 @@ begins. CRC-32 notices what a disk does to a file, which is all that it is for, 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import zlib
+from array import array
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.data import draft
-from runner.data.source import Item
+from runner.data.source import Item, Place
 from runner.outputs.files import write_bytes
 from runner.shown import shown
 
@@ -55,7 +57,8 @@ class Store:
         self._folder = folder
         # As plain arrays: numpy's memmap class makes each slice of itself three times as dear.
         self._pixels = np.memmap(folder / _PIXELS, np.uint8, "r").view(np.ndarray)
-        self._texts = np.memmap(folder / "texts.jsonl", np.uint8, "r").view(np.ndarray)
+        with (folder / "texts.jsonl").open("rb") as texts:
+            self._texts = mmap.mmap(texts.fileno(), 0, access=mmap.ACCESS_READ)
         rows = np.memmap(folder / "index.i64", "<i8", "r").view(np.ndarray).reshape(-1, len(COLUMNS))
         self.index = {name: rows[:, i] for i, name in enumerate(COLUMNS)}
         self._places = rows[:, :3]  # offset, height, width
@@ -108,14 +111,18 @@ class Store:
 
     def text(self, i: int) -> tuple[str, str | None]:
         """Name and caption."""
-        starts = self.index["text"]
-        end = int(starts[i + 1]) if i + 1 < len(starts) else len(self._texts)
-        name, caption = json.loads(self._texts[int(starts[i]) : end].tobytes())
+        start = int(self.index["text"][i])
+        name, caption = json.loads(self._texts[start : self._texts.find(b"\n", start)])
         return name, caption
 
 
 class Writer:
-    """Writes a store: add pictures in order, then `keep` it. Nothing is left behind if it is not kept.
+    """Writes a store: add pictures as they come, then `keep` it, which puts them in the order of their places.
+
+    Nothing is left behind if it is not kept.
+
+    Attributes:
+        used: how many pictures there are so far.
 
     Raises:
         EnvironmentFault: from every method, where the disk is full or cannot be written.
@@ -123,12 +130,14 @@ class Writer:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.used = self.skipped = 0  # pictures so far
+        self.used = 0
+        self._places = array("q")
+        self._skipped: list[tuple[Place, str, str]] = []
         self._sizes = dict.fromkeys(_FILES, 0)
         self._checksums = dict.fromkeys(_FILES, 0)
         with draft.writing(root, _WHAT):
             self._temporary = draft.begin(root)
-            self._files: dict[str, BinaryIO] = {name: (self._temporary / name).open("xb") for name in _FILES}
+            self._files: dict[str, BinaryIO] = {name: (self._temporary / name).open("x+b") for name in _FILES}
 
     def __enter__(self) -> Writer:
         return self
@@ -140,12 +149,18 @@ class Writer:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def add(
-        self, item: Item, pixels: NDArray[np.uint8], original: tuple[int, int], target: tuple[int, int] | None = None
+        self,
+        place: Place,
+        item: Item,
+        pixels: NDArray[np.uint8],
+        original: tuple[int, int],
+        target: tuple[int, int] | None = None,
     ) -> None:
         """A picture of `original` (width, height) that became `pixels`, uint8 (h, w, 3).
 
         `target` is the (height, width) that training sees of it; None is all of it.
         """
+        self._places.extend(place)
         height, width = pixels.shape[:2]
         pixels = np.ascontiguousarray(pixels)
         label = -1 if item.label is None else item.label
@@ -158,16 +173,23 @@ class Writer:
         self._write("texts.jsonl", _line(item.name, item.caption))
         self.used += 1
 
-    def skip(self, item: Item, reason: str) -> None:
+    def skip(self, place: Place, item: Item, reason: str) -> None:
         """A picture that cannot be used."""
-        self._write("skipped.jsonl", _line(item.name, reason))
-        self.skipped += 1
+        self._skipped.append((place, item.name, reason))
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Name and reason of the pictures that cannot be used, in order."""
+        return [(name, reason) for _, name, reason in sorted(self._skipped)]
 
     def keep(self, name: str, classes: list[str]) -> Path:
         """Make what was written durable as `root/name` and return that path; a store that is there already stays."""
+        for line in self.skipped:
+            self._write("skipped.jsonl", _line(*line))
+        self._put_in_order()
         manifest = {
             "version": VERSION,
-            "found": self.used + self.skipped,
+            "found": self.used + len(self._skipped),
             "classes": classes,
             "files": {file: (self._sizes[file], self._checksums[file]) for file in _FILES},
         }
@@ -180,6 +202,21 @@ class Writer:
             write_bytes(self._temporary / _MANIFEST, json.dumps(manifest).encode("ascii"))
             draft.finish(self._temporary, target, lambda path: Store.open(path) is not None)
         return target
+
+    def _put_in_order(self) -> None:
+        """Only the index is: what it tells of may lie anywhere."""
+        shards, rows = np.frombuffer(self._places, np.int64).reshape(-1, 2).T
+        order = np.lexsort((rows, shards))
+        if (order[1:] > order[:-1]).all():
+            return
+        name = "index.i64"
+        with draft.writing(self.root, _WHAT):
+            file = self._files[name]
+            file.seek(0)
+            index = np.frombuffer(file.read(), "<i8").reshape(-1, len(COLUMNS))[order].tobytes()
+            file.seek(0)
+            file.write(index)
+        self._checksums[name] = zlib.crc32(index)
 
     def _write(self, name: str, data: bytes | memoryview) -> None:
         with draft.writing(self.root, _WHAT):

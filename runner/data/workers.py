@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from runner.data import decode
+from runner.processes.started import started
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,10 +18,11 @@ _AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough 
 def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
     """`work(thing)` for each of `things`, in their order, computed in threads: pillow lets go of Python's lock.
 
-    `things` is read only a little ahead, and what the threads decode shares `decode.ROOM`. An exception of `work` or of
-    `things` ends the iteration.
+    The processes that a launcher started on this machine share its cores. `things` is read only a little ahead, and
+    what the threads decode shares `decode.ROOM`. An exception of `work` or of `things` ends the iteration.
     """
-    threads = min(32, os.cpu_count() or 1)
+    beside = started()
+    threads = max(1, min(32, (os.cpu_count() or 1) // (beside.local if beside else 1)))
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
         try:

@@ -1,43 +1,18 @@
-"""The processes that train one model together, and what they tell each other besides gradients.
-
-What is told goes over a gloo group of its own: through the machine's memory, so that no GPU waits for it, and so that
-a process notices at once when another is gone.
-"""
+"""The processes that train one model together, and what they tell each other besides gradients. Imports no torch."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
-import torch
-import torch.distributed as dist
-from accelerate import PartialState
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
-
-from runner.errors import EnvironmentFault
-from runner.processes.started import Started
-from runner.shown import shown
-
-_ENGINES = {
-    "ACCELERATE_USE_FSDP": "fsdp",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    "ACCELERATE_DYNAMO_BACKEND": "torch.compile",
-}
 T = TypeVar("T")
 R = TypeVar("R")
 
-_MEETING = timedelta(minutes=15)
-_PATIENCE = timedelta(days=1)  # others wait while one draws pictures; one that is gone is noticed at once
-
 
 class World:
-    """One process, or all that train together. Every method is called by all of them, at the same place.
+    """One process; `Crew` is several. Every method is called by all of them, at the same place.
 
     Attributes:
         rank: this process's number.
@@ -45,9 +20,9 @@ class World:
         store: what they write in for each other; None for one process.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, group: Any = None, store: Any = None) -> None:
-        self.rank, self.count, self.store = rank, count, store
-        self._group = group
+    rank: int = 0
+    count: int = 1
+    store: Any = None
 
     @property
     def main(self) -> bool:
@@ -56,25 +31,24 @@ class World:
 
     def tell(self, value: T) -> T:
         """The main process's value, in all."""
-        if self.count == 1:
-            return value
-        held: list[Any] = [value]
-        dist.broadcast_object_list(held, src=0, group=self._group)
-        told: T = held[0]
-        return told
+        return value
 
     def largest(self, number: int) -> int:
         """The largest of the processes' numbers, in all."""
-        if self.count == 1:
-            return number
-        held = torch.tensor([number])
-        dist.all_reduce(held, dist.ReduceOp.MAX, self._group)
-        return int(held.item())
+        return number
 
     def wait(self) -> None:
         """Until all are here."""
-        if self.count > 1:
-            dist.barrier(self._group)
+
+    def leave(self) -> None:
+        """The work is done: each is alone from here on."""
+
+    def gathered(self, own: Iterable[T]) -> Iterator[T]:
+        """The things that each process has, round by round in the order of ranks: in the main one, nothing elsewhere.
+
+        What waits to be taken is one thing of each process.
+        """
+        yield from own
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -86,62 +60,5 @@ class World:
             self.wait()
 
     def shared(self, work: Callable[[T], R], things: Iterable[T]) -> Iterator[tuple[T, R]]:
-        """Work on things, each done by one of the processes: all of it in order in the main process, nothing elsewhere.
-
-        One round after the other: what waits to be taken is one result of each process.
-        """
-        if self.count == 1:
-            yield from ((thing, work(thing)) for thing in things)
-            return
-        remaining = iter(things)
-        while turn := list(islice(remaining, self.count)):
-            own = work(turn[self.rank]) if self.rank < len(turn) else None
-            results: list[Any] | None = [None] * self.count if self.main else None
-            dist.gather_object(own, results, dst=0, group=self._group)
-            if results is not None:
-                yield from zip(turn, results, strict=False)
-
-    def leave(self) -> None:
-        """The work is done: each is alone from here on."""
-        if self.count > 1:
-            dist.destroy_process_group()
-            self.count, self.store = 1, None
-
-
-def join(beside: Started, compute: dict[str, Any]) -> World:
-    """Meets the processes that a launcher has started.
-
-    Args:
-        compute: the resolved section.
-
-    Raises:
-        EnvironmentFault: they do not find each other, or cannot work as the section and the launcher say.
-    """
-    device = compute["device"]
-    _require_own_strategy(compute["strategy"])
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    if not on_cpu and not torch.cuda.is_available():
-        raise EnvironmentFault(f"compute.device: {device} does not work in {beside.count} processes: write cpu")
-    try:
-        met, rank, count = next(rendezvous("env://", timeout=_MEETING))
-        # The launcher's store lives on when it begins again, with the addresses of processes that are gone.
-        store = PrefixStore(f"attempt-{beside.restarts}", met)
-        state = PartialState(cpu=on_cpu, timeout=_PATIENCE, store=store, rank=rank, world_size=count)
-        group = None if state.backend == "gloo" else dist.new_group(backend="gloo", timeout=_PATIENCE)
-    except (RuntimeError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the {beside.count} processes of this run do not find each other ({shown(error)}): start them all alike, "
-            "by one launcher, with addresses that every machine reaches"
-        ) from error
-    return World(rank, count, group, store)
-
-
-def _require_own_strategy(strategy: str) -> None:
-    """What accelerate's launcher was told otherwise would win over the recipe without a word."""
-    told = [word for name, word in _ENGINES.items() if os.environ.get(name, "no").lower() not in ("", "no", "false")]
-    told = [word for word in told if word != strategy]
-    if told:
-        raise EnvironmentFault(
-            f"accelerate launch was told to use {' and '.join(told)}, and compute.strategy is {strategy}: start it "
-            "with --multi_gpu alone, or with torchrun"
-        )
+        """Work on things, each done by one of the processes: in order in the main process, nothing elsewhere."""
+        return self.gathered((thing, work(thing)) for thing in islice(things, self.rank, None, self.count))

@@ -19,6 +19,7 @@ from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
 from runner.outputs.files import faults, write_bytes
 from runner.outputs.png import pack
+from runner.processes.world import World
 from runner.progress import Progress
 from runner.prompts.kept import Kept
 from runner.signals import Stop
@@ -46,7 +47,7 @@ def prior_pictures(
         _draw(family, values, missing, progress, stop)
     section = {key: data[key] for key in _SHARED if key in data} | {"center_crop": True, "on_error": "stop"}
     source = _DrawnBefore([path for _, path in wanted])
-    return prepare(source, section=section, cache_dir=cache_dir, progress=progress)
+    return prepare(source, section=section, cache_dir=cache_dir, progress=progress, world=World())
 
 
 class _DrawnBefore(Listed):

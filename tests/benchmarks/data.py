@@ -26,6 +26,7 @@ from runner.data.samples import stacked
 from runner.data.transforms import fit
 from runner.data.views import Views
 from runner.memory import keep_memory
+from runner.processes.world import World
 from runner.progress import create
 from tests.benchmarks.pairs import in_turns, settle_vision, spread, table
 from tests.benchmarks.peers import bare_step
@@ -56,7 +57,7 @@ def prepared(folder, pixels, cache):
     """The pictures of a folder, and its section."""
     section = {"type": "folder", "id": str(folder), "resolution": pixels, **SECTION}
     source = Folder(id=str(folder), caption_column="text", metadata_file=None)
-    return prepare(source, section=section, cache_dir=cache, progress=create(quiet=True)), section
+    return prepare(source, section=section, cache_dir=cache, progress=create(quiet=True), world=World()), section
 
 
 def by_pillow(folder, pixels):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runner.data import cache, store
+from runner.data import cache, decoded, store
 from runner.data.cache import prepare
 from runner.data.folder import Folder
 from runner.data.source import Entry, Item, Listed, Source
 from runner.errors import DataError, EnvironmentFault
+from runner.processes.world import World
 
 
 class Drawn(Listed):
@@ -52,7 +53,7 @@ class Stream(Source):
 @pytest.fixture
 def ready(tmp_path, section, progress):
     def call(source, **given):
-        return prepare(source, section=section(**given), cache_dir=tmp_path, progress=progress)
+        return prepare(source, section=section(**given), cache_dir=tmp_path, progress=progress, world=World())
 
     return call
 
@@ -167,7 +168,7 @@ def test_a_stream_is_read_no_further_than_needed(ready, progress):
 
 def test_a_source_that_draws_at_the_resolution_needs_no_scaling_keys(tmp_path, progress):
     section = {"type": "builtin", "resolution": 20, "random_flip": True}
-    pictures = prepare(Drawn(1), section=section, cache_dir=tmp_path, progress=progress)
+    pictures = prepare(Drawn(1), section=section, cache_dir=tmp_path, progress=progress, world=World())
     assert pictures[0].shape == (20, 20, 3)
     assert pictures.labels.tolist() == [0]
 
@@ -288,7 +289,7 @@ def test_a_full_disk_is_one_sentence(ready, tmp_path, monkeypatch):
 
 def test_too_little_space_is_said_before_decoding(ready, monkeypatch):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(decoded.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     source = Drawn(40)
     with pytest.raises(EnvironmentFault, match="--cache-dir"):
         ready(source)
@@ -298,7 +299,7 @@ def test_too_little_space_is_said_before_decoding(ready, monkeypatch):
 def test_a_cache_folder_that_cannot_be_made(section, progress, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match=r"\(Not a directory\).*--cache-dir"):
-        prepare(Drawn(1), section=section(), cache_dir=tmp_path / "file/cache", progress=progress)
+        prepare(Drawn(1), section=section(), cache_dir=tmp_path / "file/cache", progress=progress, world=World())
 
 
 def test_a_changed_file_is_noticed(ready, tmp_path, picture):
@@ -337,7 +338,7 @@ def test_each_picture_goes_to_its_bucket(tmp_path, picture, section, progress):
         picture(tmp_path / f"d/{i}.png", size=size)
     source = Folder(id=str(tmp_path / "d"), caption_column="text", metadata_file=None)
     given = section(resolution=32, aspect_ratio_buckets=BUCKETS)
-    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
+    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress, world=World())
     assert pictures.sizes.tolist() == [[32, 32], [24, 40], [40, 24], [24, 40], [32, 32]]
     assert [pictures[i].shape for i in range(5)] == [(h, w, 3) for h, w in pictures.sizes]
     assert pictures.crops.tolist() == [[0, 0], [0, 1], [4, 0], [0, 40], [0, 0]]
@@ -348,7 +349,7 @@ def test_random_crops_keep_the_whole_picture_larger_than_its_bucket(tmp_path, pi
     picture(tmp_path / "d/a.png", size=(200, 40))
     source = Folder(id=str(tmp_path / "d"), caption_column="text", metadata_file=None)
     given = section(resolution=32, aspect_ratio_buckets=BUCKETS, center_crop=False)
-    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress)
+    pictures = prepare(source, section=given, cache_dir=tmp_path / "c", progress=progress, world=World())
     assert pictures.sizes.tolist() == [[24, 40]]
     assert pictures[0].shape == (24, 120, 3)
     assert pictures.crops.tolist() == [[0, 40]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runner.data import store, tensors
-from runner.data.source import Item
+from runner.data.source import Item, Place
 from runner.data.store import Store, Writer
 from runner.data.tensors import TensorStore, TensorWriter
 from runner.errors import EnvironmentFault
@@ -30,7 +30,7 @@ def flip(path, place):
 def folder(tmp_path):
     with Writer(tmp_path) as writer:
         for number, pixels in enumerate(PICTURES):
-            writer.add(Item(f"{number}.png", None, None), pixels, (6, 4))
+            writer.add(Place(0, number), Item(f"{number}.png", None, None), pixels, (6, 4))
         return writer.keep("key", [])
 
 

@@ -10,6 +10,7 @@ from runner.data.export import export
 from runner.data.mixed import Mixed
 from runner.data.source import open_source
 from runner.errors import DataError
+from runner.processes.world import World
 
 
 def entry(path, **given):
@@ -56,7 +57,7 @@ def test_repeats_captions_and_classes_of_the_prepared_pictures(tmp_path, picture
         entry(tmp_path / "c", repeats=3),
     ]
     source = open_source(section(type="mixed", sources=sources), offline=True)
-    pictures = prepare(source, section=section(), cache_dir=tmp_path / "cache", progress=progress)
+    pictures = prepare(source, section=section(), cache_dir=tmp_path / "cache", progress=progress, world=World())
     assert pictures.classes == ["rose", "tulip", "lily"]
     assert pictures.labels.tolist() == [0, 1, -1, 2, 0]
     assert pictures.repeats.tolist() == [1, 1, 20, 3, 3]
@@ -76,7 +77,7 @@ def test_repeats_follow_the_recipe_when_the_cache_stays(tmp_path, picture, secti
     def ready(repeats):
         source = Mixed(sources=[entry(tmp_path / "a", repeats=repeats)], offline=True)
         given = section(on_error="skip")
-        return prepare(source, section=given, cache_dir=tmp_path / "cache", progress=progress)
+        return prepare(source, section=given, cache_dir=tmp_path / "cache", progress=progress, world=World())
 
     assert [ready(n).repeats.tolist() for n in (2, 7)] == [[2], [7]]
     assert ready(2).fingerprint == ready(7).fingerprint

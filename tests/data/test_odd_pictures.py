@@ -23,6 +23,7 @@ from runner.data.cache import Pictures, prepare
 from runner.data.folder import KINDS, OTHER_KINDS, Folder
 from runner.data.room import Room
 from runner.data.workers import in_order
+from runner.processes.world import World
 from tests.corpus.table import toy
 from tests.corpus.table import write as write_recipe
 
@@ -150,7 +151,9 @@ def huge() -> dict[str, bytes]:
 def read(root: Path, cache: Path, section, progress) -> Pictures:
     """The pictures of a folder, those skipped that cannot be used: every one that is there is told of."""
     source = Folder(id=str(root), caption_column="text", metadata_file=None)
-    pictures = prepare(source, section=section(id=str(root), on_error="skip"), cache_dir=cache, progress=progress)
+    pictures = prepare(
+        source, section=section(id=str(root), on_error="skip"), cache_dir=cache, progress=progress, world=World()
+    )
     there = [p for p in root.rglob("*") if p.suffix.lower() in KINDS | OTHER_KINDS and not p.name.startswith(".")]
     names = [pictures.name(i) for i in range(len(pictures))] + [name for name, _ in pictures.skipped]
     assert sorted(names) == sorted(p.relative_to(root).as_posix() for p in there)
@@ -227,7 +230,9 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path, section, progress, 
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.gif")
     source = Folder(id=str(root), caption_column="text", metadata_file=None)
-    pictures = prepare(source, section=section(on_error="skip"), cache_dir=tmp_path / "cache", progress=progress)
+    pictures = prepare(
+        source, section=section(on_error="skip"), cache_dir=tmp_path / "cache", progress=progress, world=World()
+    )
     assert pictures.name(0) == "a.png"
     assert [name for name, _ in pictures.skipped] == ["loop.jpg", "pipe.png", "round", "socket.gif", "zero.png"]
 

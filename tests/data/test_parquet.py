@@ -15,6 +15,7 @@ from PIL import Image
 from runner.data.cache import prepare
 from runner.data.hub import OnDisk, open_hub
 from runner.errors import DataError
+from runner.processes.world import World
 
 KEYS = {"config": None, "split": "train", "revision": None, "streaming": False, "offline": True}
 KEYS |= {"image_column": None, "caption_column": None, "label_column": None}
@@ -218,6 +219,7 @@ def test_broken_rows_are_pictures_with_a_reason(tmp_path, section, progress):
         section=section(type="hub", id=str(path), on_error="skip"),
         cache_dir=tmp_path / "c",
         progress=progress,
+        world=World(),
     )
     assert len(pictures) == 1
     assert pictures.skipped == [

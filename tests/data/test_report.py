@@ -7,11 +7,12 @@ from runner.data.cache import prepare
 from runner.data.folder import Folder
 from runner.data.mixed import Mixed
 from runner.data.report import contact_sheet, facts, render
+from runner.processes.world import World
 
 
 def prepared(root, section, progress, cache, **given):
     source = Folder(id=str(root), caption_column="text", metadata_file=None)
-    return prepare(source, section=section(**given), cache_dir=cache, progress=progress)
+    return prepare(source, section=section(**given), cache_dir=cache, progress=progress, world=World())
 
 
 def example(tmp_path, picture):
@@ -86,7 +87,9 @@ def test_sources_and_what_an_epoch_shows(tmp_path, picture, section, progress):
         ],
         offline=True,
     )
-    told = facts(prepare(source, section=section(), cache_dir=tmp_path / "c", progress=progress), resolution=16)
+    told = facts(
+        prepare(source, section=section(), cache_dir=tmp_path / "c", progress=progress, world=World()), resolution=16
+    )
     assert told["sources"] == [
         {"name": "rose", "used": 2, "repeats": 1, "instance_prompt": "a rose"},
         {"name": "tulip", "used": 1, "repeats": 10},

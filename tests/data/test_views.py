@@ -8,6 +8,7 @@ from runner.data.cache import prepare
 from runner.data.draws import AUGMENT, rng
 from runner.data.source import open_source
 from runner.data.views import Views
+from runner.processes.world import World
 
 SHAPES = [(40, 40), (90, 30), (31, 77), (64, 50)]
 
@@ -26,7 +27,7 @@ def pictures(request, tmp_path, section, progress):
     def made(center_crop):
         data["center_crop"] = center_crop
         source = open_source(data, offline=True)
-        return prepare(source, section=data, cache_dir=tmp_path / "cache", progress=progress), data
+        return prepare(source, section=data, cache_dir=tmp_path / "cache", progress=progress, world=World()), data
 
     return made
 

@@ -10,7 +10,7 @@ import yaml
 from runner.cli import main
 from runner.errors import EnvironmentFault
 from runner.processes import alone, command, launch, started
-from runner.processes.world import join
+from runner.processes.crew import join
 from tests.conftest import ROOT
 from tests.corpus.table import toy
 from tests.several.crew import ends

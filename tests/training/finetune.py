@@ -15,6 +15,7 @@ from runner.data.order import Order
 from runner.data.prior import Prior
 from runner.data.source import open_source
 from runner.data.texts import Texts
+from runner.processes.world import World
 from runner.progress import create
 
 CACHE = Path("cache", "recipe")  # where the fixture `here` has it
@@ -90,7 +91,9 @@ class Samples:
 
 
 def _prepared(section):
-    return prepare(open_source(section, offline=True), section=section, cache_dir=CACHE, progress=create(quiet=True))
+    return prepare(
+        open_source(section, offline=True), section=section, cache_dir=CACHE, progress=create(quiet=True), world=World()
+    )
 
 
 def _prior(data):
