@@ -17,6 +17,15 @@ from runner.errors import RecipeError
 from tests.data.conftest import Remembers
 
 
+def share(source: Source, rank: int, processes: int, limit: int | None) -> Any:
+    """Place, name and level of each picture of a process's share, or the fault that it meets."""
+    try:
+        entries = source.part(rank, processes, limit)
+        return [[*place, entry.item.name, int(np.asarray(entry.load()).max())] for place, entry in entries]
+    except RecipeError as error:
+        return str(error)
+
+
 def ask(section: dict[str, Any]) -> dict[str, Any]:
     offline = section.pop("offline", False)
     if section.pop("commit", False):
@@ -24,8 +33,11 @@ def ask(section: dict[str, Any]) -> dict[str, Any]:
     if section.pop("damage", False):
         for path in Path(os.environ["HF_HOME"]).rglob("*.parquet"):
             path.write_bytes(b"cut short")
+    processes, limit = section.pop("processes", None), section.pop("max_images", None)
     progress = Remembers()
     source: Source = open_source(section, offline=offline)
+    if processes is not None:
+        return {"shares": [share(source, rank, processes, limit) for rank in range(processes)]}
     listed = {"classes": source.classes, "count": source.count, "fingerprint": source.fingerprint}
     source.fetch(progress)
     items, levels = [], []

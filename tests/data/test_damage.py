@@ -34,6 +34,21 @@ def folder(tmp_path):
         return writer.keep("key", [])
 
 
+def test_pictures_that_come_in_any_order_lie_in_that_of_their_places(tmp_path):
+    places = [Place(1, 0), Place(0, 7), Place(1, 3), Place(0, 2), Place(0, 9)]
+    with Writer(tmp_path) as writer:
+        for number, (place, pixels) in enumerate(zip(places, PICTURES, strict=True)):
+            writer.add(place, Item(f"{number}.png", f"caption {number}", None), pixels, (6, 4))
+        for row in (8, 1):
+            writer.skip(Place(0, row), Item(f"broken {row}", None, None), "is broken")
+        opened = Store.open(writer.keep("key", []))
+    order = [3, 1, 4, 0, 2]
+    assert [opened.text(i) for i in range(5)] == [(f"{i}.png", f"caption {i}") for i in order]
+    assert all((opened.pixels(i) == PICTURES[number]).all() for i, number in enumerate(order))
+    assert opened.skipped == [("broken 1", "is broken"), ("broken 8", "is broken")]
+    assert opened.found == 7
+
+
 @pytest.mark.parametrize("place", [0, 71])
 def test_a_changed_picture_is_refused_when_it_is_read_and_the_others_are_not(folder, place):
     flip(folder / "pixels.u8", 72 * 2 + place)

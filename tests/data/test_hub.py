@@ -57,6 +57,12 @@ REPOSITORIES = {
         "data/train-00001-of-00002.parquet": parquet(2, 3),
         "data/test-00000-of-00001.parquet": parquet(2, 50),
     },
+    "me/half": {
+        "data/train-00000-of-00003.parquet": parquet(3),
+        "data/train-00001-of-00003.parquet": parquet(2, 3),
+        "data/train-00002-of-00003.parquet": b"<!DOCTYPE html><html>too many requests</html>",
+    },
+    "me/tars": {"train/0.tar": tar(a_png=png(3), b_png=png(4)), "train/1.tar": tar(c_png=png(5))},
     "me/counted": {
         "README.md": card("dataset_info:", "  splits:", "  - name: train", "    num_examples: 4", "    num_bytes: 1"),
         "data/train-00000-of-00001.parquet": parquet(4),
@@ -92,6 +98,14 @@ ONLINE = {
     "tar": {"id": "me/tar", "caption_column": "txt"},
     "pickle": {"id": "me/pickle"},
     "script": {"id": "me/script"},
+    "streamed whole": {"id": "me/flowers", "split": "test+train", "streaming": True},
+    "two shares": {"id": "me/flowers", "split": "test+train", "streaming": True, "processes": 2},
+    "four shares": {"id": "me/flowers", "split": "test+train", "streaming": True, "processes": 4},
+    "shares of few": {"id": "me/flowers", "streaming": True, "processes": 2, "max_images": 4},
+    "shares of a slice": {"id": "me/flowers", "split": "train[1:4]", "streaming": True, "processes": 2},
+    "shares of files": {"id": "me/folder", "streaming": True, "processes": 2},
+    "shares of tars": {"id": "me/tars", "streaming": True, "processes": 2},
+    "shares, one damaged": {"id": "me/half", "streaming": True, "processes": 2},
     "no config": {"id": "me/configs"},
     "wrong config": {"id": "me/configs", "config": "huge"},
     "config": {"id": "me/configs", "config": "large"},
@@ -175,6 +189,37 @@ def test_splits_and_slices_of_a_stream(answers):
     assert answers["streamed"]["levels"] == [50, 51, 1, 2]
     assert answers["streamed"]["bars"] == []
     assert [name for name, *_ in answers["streamed"]["items"]][2] == "train/1 1.png"
+
+
+def test_whole_splits_of_a_stream_are_read_file_by_file(answers):
+    assert answers["streamed whole"]["levels"] == [50, 51, 0, 1, 2, 3, 4]
+    names = [name.split()[0] for name, *_ in answers["streamed whole"]["items"]]
+    assert names == ["test/0:0", "test/0:1", "train/0:0", "train/0:1", "train/0:2", "train/1:0", "train/1:1"]
+
+
+@pytest.mark.parametrize("name", ["two shares", "four shares"])
+def test_shares_of_a_stream_are_together_all_of_it_in_its_order(answers, name):
+    shares = answers[name]["shares"]
+    assert all(shares)
+    rows = sorted(row for share in shares for row in share)
+    assert [level for *_, level in rows] == answers["streamed whole"]["levels"]
+    assert [text for _, _, text, _ in rows] == [text for text, *_ in answers["streamed whole"]["items"]]
+
+
+def test_a_process_reads_its_own_files_of_a_stream_and_no_other(answers):
+    first, second = answers["two shares"]["shares"]
+    assert {shard for shard, *_ in first} == {0, 2} and {shard for shard, *_ in second} == {1}
+    assert [[level for *_, level in share] for share in answers["shares of tars"]["shares"]] == [[3, 4], [5]]
+    first, second = answers["shares, one damaged"]["shares"]
+    assert first.startswith("data/train-00002-of-00003.parquet of data set me/half is not a parquet file")
+    assert [level for *_, level in second] == [3, 4]
+
+
+def test_shares_of_what_is_not_read_file_by_file_go_row_by_row(answers):
+    expected = {"few": [[0, 2], [1, 3]], "a slice": [[1, 3], [2]], "files": [[1], [2]]}
+    for name, levels in expected.items():
+        shares = answers[f"shares of {name}"]["shares"]
+        assert [[level for *_, level in share] for share in shares] == levels
 
 
 def test_percents_need_a_count(answers):

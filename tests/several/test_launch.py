@@ -13,7 +13,10 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.corpus.table import toy
+from tests.data.test_hub import parquet
+from tests.fake_hub import serve
 from tests.faults.runs import newest
+from tests.several.test_command import weights
 
 TRAINING = {"max_train_steps": 3000, "batch_size": 4, "checkpointing_steps": 10, "checkpoints_total_limit": 2}
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
@@ -91,3 +94,34 @@ def test_who_is_killed_under_recipe_run_ends_it_with_a_sentence(here, started):
     said = (here / "said").read_text()
     assert said.count("recipe: ") == 1 and "another process of this run is gone without a word" in said
     assert record(here)["state"] == "failed"
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_streamed_set_what_one_does(here):
+    files = {f"data/train-{i:05d}-of-00004.parquet": parquet(8, 8 * i) for i in range(4)}
+    data = {"type": "hub", "id": "me/flowers", "streaming": True, "resolution": 16}
+    training = {"max_train_steps": 6, "batch_size": 4}
+    reads = []
+    for count in (1, 2):
+        recipe = toy(name=f"by-{count}", training=training, compute={"processes": count, "mixed_precision": "fp32"})
+        (here / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "data": data}))
+        asked = []
+        with serve({"me/flowers": files}, asked=asked) as url:
+            environment = {
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "HF_ENDPOINT": url,
+                "HF_HOME": str(here / f"hf-{count}"),
+            }
+            environment |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "no_proxy": "*"}
+            words = [sys.executable, *RUN, "--cache-dir", f"cache-{count}"]
+            result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        said = result.stdout + result.stderr
+        assert result.returncode == 0, said
+        assert said.count("32 of 32 pictures used") == 1, said
+        reads.append([sum(line.startswith("GET") and path in line for line in asked) for path in files])
+    ours, theirs = (weights(here / "outputs" / f"by-{count}" / "001") for count in (1, 2))
+    assert (ours - theirs).norm() < 1e-4 * theirs.norm()
+    assert len({path.name for path in here.glob("cache-?/pictures/*")}) == 1
+    assert reads == [[2, 1, 1, 1], [3, 1, 1, 1]]  # the first also for its columns, which each process looks at
+    assert not list(here.glob("hf-*/**/*.parquet"))

@@ -1,0 +1,130 @@
+"""Pictures that several processes decode are those that one decodes, in the same order."""
+
+import json
+import shutil
+from itertools import chain
+
+import pytest
+from PIL import Image
+
+from runner.data import decoded
+from runner.data.cache import prepare
+from runner.data.folder import Folder
+from runner.data.source import Entry, Item, Place, Source
+from runner.processes import started
+from runner.processes.crew import join
+from runner.processes.world import World
+from runner.progress import silent
+from tests.several.crew import ends
+
+KEYS = {"resolution": 16, "on_error": "skip", "max_images": None}
+COUNT = 23
+
+
+class Pieces(Source):
+    """Five pieces of one to five pictures each, of which a process reads every `count`-th piece."""
+
+    classes, fingerprint, count = [], "pieces", None
+
+    def _read(self, pieces):
+        for piece in pieces:
+            for row in range(piece + 1):
+                image = Image.new("RGB", (20, 20), (40 * piece, 40 * row, 0))
+                yield Place(piece, row), Entry(Item(f"{piece}:{row}", None, None), lambda image=image: image)
+
+    def part(self, rank, count, limit):
+        assert limit is None
+        return self._read(range(rank, 5, count))
+
+    def __iter__(self):
+        return (entry for _, entry in self._read(range(5)))
+
+
+def lay(folder):
+    """Pictures with captions and classes, every fifth of them broken."""
+    for i in range(COUNT):
+        path = folder / "mine" / ("rose" if i % 2 else "tulip") / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20 + i, 20), (10 * i, 99, 200)).save(path)
+        path.with_suffix(".txt").write_text(f"flower {i}")
+        if i % 5 == 0:
+            path.write_bytes(b"no picture")
+
+
+def source(folder, kind):
+    if kind == "pieces":
+        return Pieces()
+    if not (folder / "mine").exists():
+        lay(folder)
+    return Folder(id=str(folder / "mine"), caption_column="text", metadata_file=None)
+
+
+def looked(world, folder, kind, limit, cache):
+    """Everything that is known of the prepared pictures."""
+    given = {**KEYS, "max_images": limit}
+    pictures = prepare(source(folder, kind), section=given, cache_dir=folder / cache, progress=silent(), world=world)
+    rows = [
+        (pictures.name(i), pictures.caption(i), pictures[i].tolist(), pictures.original_sizes[i].tolist())
+        for i in range(len(pictures))
+    ]
+    labels = pictures.labels.tolist() if pictures.classes else None
+    return json.dumps([rows, labels, pictures.classes, pictures.skipped, pictures.found, pictures.fingerprint])
+
+
+def work(folder, kind, limit, *alters):
+    """In each process: what it sees, and which pictures it has decoded."""
+    world, decodes, fitted = join(started(), {"device": "cpu", "strategy": "ddp"}), [], decoded._fitted
+
+    def noted(placed, **options):
+        decodes.append(placed[1].item.name)
+        return fitted(placed, **options)
+
+    decoded._fitted = noted
+    for alter in alters:
+        alter(world.rank)
+    (folder / f"seen-{world.rank}").write_text(looked(world, folder, kind, limit, "many"))
+    (folder / f"decodes-{world.rank}").write_text(json.dumps(decodes))
+    return 0
+
+
+@pytest.mark.parametrize("together", [2, 256])
+@pytest.mark.parametrize(("kind", "limit", "count"), [("folder", None, 2), ("folder", 12, 3), ("pieces", None, 3)])
+def test_the_pictures_are_those_of_one_process(here, monkeypatch, kind, limit, count, together):
+    monkeypatch.setattr(decoded, "_TOGETHER", together * 3 * 16**2)
+    alone = looked(World(), here, kind, limit, "alone")
+    codes, said = ends(here, count, here, kind, limit, work=work)
+    assert codes == [0] * count, said
+    assert [(here / f"seen-{rank}").read_text() for rank in range(count)] == [alone] * count
+    shares = [json.loads((here / f"decodes-{rank}").read_text()) for rank in range(count)]
+    rows, _, _, skipped, found, _ = json.loads(alone)
+    assert len(skipped) == (0 if kind == "pieces" else 5 if limit is None else 3)
+    assert sorted(chain(*shares)) == sorted(name for name, *_ in rows + skipped)
+    assert found == len(rows) + len(skipped) == (15 if kind == "pieces" else limit or COUNT)
+    assert all(shares)
+    assert not list((here / "many" / "pictures").glob(".tmp*"))
+
+
+def test_what_is_kept_already_is_decoded_by_none(here):
+    looked(World(), here, "folder", None, "many")
+    codes, said = ends(here, 2, here, "folder", None, work=work)
+    assert codes == [0, 0], said
+    assert [(here / f"decodes-{rank}").read_text() for rank in range(2)] == ["[]", "[]"]
+
+
+def test_a_process_that_sees_other_data_says_so(here):
+    lay(here)
+
+    def other(rank):
+        if rank == 1:
+            shutil.copytree(here / "mine", here / "theirs")
+            (here / "theirs" / "rose" / "01.png").unlink()
+            before = Folder.__init__
+
+            def elsewhere(self, **options):
+                before(self, **{**options, "id": str(here / "theirs")})
+
+            Folder.__init__ = elsewhere
+
+    codes, said = ends(here, 2, here, "folder", None, other, work=work)
+    assert codes[1] != 0
+    assert "process 1 sees other data than the first (other files, sizes or times of change)" in said[1]
