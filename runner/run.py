@@ -33,8 +33,8 @@ from runner.sampling.preview import noised
 from runner.sampling.step_grids import StepGrids
 from runner.settle.settled import Settled
 from runner.signals import Stop
+from runner.training import stage
 from runner.training.prior import prior_pictures
-from runner.training.stage import Around, run_training
 
 if TYPE_CHECKING:
     from runner.captioning import CaptionFacts
@@ -130,25 +130,20 @@ class Run:
         return replace(facts, texts=tuple(texts.every(self.values["training"]["cache_variants"])))
 
     def _captioned(self, source: Source, captioner: CaptionFacts) -> Source:
-        """The source with its captions, which the main process writes."""
-        from runner.captioning import Captioned, caption
+        """The source with its captions."""
+        from runner.captioning import Around, caption
 
+        around = Around(
+            device=self.accelerator.device,
+            dtype=DTYPES[self.values["compute"]["dtype"]],
+            cache_dir=self.cache_dir,
+            folder=self.folder.path,
+            progress=self.progress,
+            stop=self.stop,
+            world=self.world,
+        )
         with self._stage("Captions"):
-            if not self.world.main:
-                return Captioned(source, self.world.tell({}))
-            captioned = caption(
-                source,
-                captioner,
-                self.values["data"],
-                device=self.accelerator.device,
-                dtype=DTYPES[self.values["compute"]["dtype"]],
-                cache_dir=self.cache_dir,
-                folder=self.folder.path,
-                progress=self.progress,
-                stop=self.stop,
-            )
-            self.world.tell(captioned.captions)
-            return captioned
+            return caption(source, captioner, self.values["data"], around)
 
     def _family(self, facts: Facts) -> Any:
         with self._stage("Model"):
@@ -176,14 +171,14 @@ class Run:
     def _train(self, family: Trainable, pictures: Pictures, prior: Pictures | None) -> None:
         gallery = self.gallery if "sampling" in self.values else None
         grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
-        around = Around(
+        around = stage.Around(
             *(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids),
             *(self.allow_changes, self.world),
         )
         with self._stage("Training"):
             for caution in family.cautions():
                 self.progress.warn(caution)
-            run_training(family, pictures, prior, self.values, around)
+            stage.run_training(family, pictures, prior, self.values, around)
             if self.world.main:
                 self._keep_model(family)
                 self.samples.gif()

@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 
 from runner.captioning.captioned import Captioned
 from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept, Looked
 from runner.captioning.model import CaptionFacts
-from runner.data.decode import NAMED, broken, reason, to_rgb
-from runner.data.source import Entry, Source
-from runner.data.workers import in_order
-from runner.errors import DataError, EnvironmentFault, RecipeError
+from runner.captioning.share import Seen, Share
+from runner.data.decode import NAMED, broken
+from runner.data.source import Source
+from runner.errors import DataError
 from runner.memory import free_memory
 from runner.outputs.folder import RunFolder
 from runner.shown import shown
 from runner.signals import Stop
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 METADATA = "captions/metadata.jsonl"
 """In the run's folder: a line {"file_name": …, "text": …} per picture, for `data.metadata_file`."""
 
 _VERSION = 1
-_SIDE = 1024  # pixels: the model sees larger pictures at this size, which bounds memory and its tokens
-_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 
 
-def caption(
-    source: Source,
-    facts: CaptionFacts,
-    section: dict[str, Any],
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    cache_dir: Path,
-    folder: Path,
-    progress: Progress,
-    stop: Stop,
-) -> Captioned:
+@dataclass(frozen=True)
+class Around:
+    """What captioning works with, besides pictures and model.
+
+    Attributes:
+        device: where the model works.
+        dtype: the number format of its weights.
+        cache_dir: the cache root; what is written is kept below `cache_dir/captions`.
+        folder: the run's folder, which gets captions/metadata.jsonl.
+        stop: asked between batches; what was captioned until then is kept.
+        world: the processes, which share the work.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    cache_dir: Path
+    folder: Path
+    progress: Progress
+    stop: Stop
+    world: World
+
+
+def caption(source: Source, facts: CaptionFacts, section: dict[str, Any], around: Around) -> Captioned:
     """`source` with a caption for every picture that lacks one, or for all of them where `overwrite` is set.
 
     What was written by the same model and prompt before is taken from the cache; the model is not even loaded where
@@ -57,10 +65,6 @@ def caption(
 
     Args:
         section: the settled `data` section, with `caption`.
-        dtype: the number format of the model's weights.
-        cache_dir: the cache root; this writes below `cache_dir/captions`.
-        folder: the run's folder, which gets captions/metadata.jsonl.
-        stop: asked between batches; what was captioned until then is kept.
 
     Raises:
         DataError: pictures are broken and `on_error` is 'stop'.
@@ -68,106 +72,65 @@ def caption(
         EnvironmentFault: the hub, the disk or the memory.
         Interrupted: a signal.
     """
-    asked, limit = section["caption"], section.get("max_images")
-    background = section.get("background", "#ffffff")  # a source that draws its own pictures has none of these keys
-    root = cache_dir / "captions"
-    kept = Kept(root / f"{_key(facts.fingerprint(), asked['prompt'], asked['max_new_tokens'], str(dtype))}.jsonl")
-    place = root / "pictures" / f"{_key(source.fingerprint, background, asked['overwrite'], limit)}.json"
-    source.fetch(progress)
-    looked, new = Looked.read(place), set[str]()
-    if looked is None or not all(digest is None or digest in kept for digest in looked.digests):
-        load = partial(Captioner, facts, asked, device=device, dtype=dtype, progress=progress)
-        pen = _Pen(kept, load, stop, asked["batch_size"])
-        look = partial(_look, background=background, overwrite=asked["overwrite"], kept=kept)
-        looked, new = _go_through(source, limit, look, pen, progress), pen.written
-        looked.write(place)
-        del pen
-        free_memory()
+    asked, world = section["caption"], around.world
+    root, words = around.cache_dir / "captions", (asked["prompt"], asked["max_new_tokens"], str(around.dtype))
+    kept = Kept(root / f"{_key(facts.fingerprint(), *words)}.jsonl")
+    with world.main_first():
+        source.fetch(around.progress)
+    looked, new = _look(source, facts, section, kept, root / "pictures", around)
+    free_memory()
+    if not world.main:
+        return Captioned(source, world.tell({}))
     if looked.broken:
-        _say_broken(looked, section.get("on_error", "stop"), progress)
-    captions = {i: kept[digest] or None for i, digest in enumerate(looked.digests) if digest is not None}
-    captioned = Captioned(source, captions)
-    written = sum(text is not None and looked.digests[i] in new for i, text in captions.items())
-    _write_metadata(captioned, captions, limit, written, folder, progress)
+        _say_broken(looked, section.get("on_error", "stop"), around.progress)
+    captioned = Captioned(source, looked.captions(kept))
+    now = sum(text is not None and looked.digests[i] in new for i, text in captioned.captions.items())
+    _write_metadata(captioned, section.get("max_images"), now, around.folder, around.progress)
+    world.tell(captioned.captions)
     return captioned
 
 
-class _Seen(NamedTuple):
-    """One picture: its digest where it is to be captioned, its pixels where that was not done before."""
+def _look(
+    source: Source, facts: CaptionFacts, section: dict[str, Any], kept: Kept, root: Path, around: Around
+) -> tuple[Looked, set[str]]:
+    """What the pictures are, in the main process, and the digests of those captioned now.
 
-    name: str
-    digest: str | None
-    image: Image.Image | None = None
-    reason: str = ""
-
-
-class _Pen:
-    """Collects pictures and writes their captions, a batch at a time; the model is loaded for the first one."""
-
-    def __init__(self, kept: Kept, load: Callable[[], Captioner], stop: Stop, size: int) -> None:
-        self._kept, self._load, self._stop, self._size = kept, load, stop, size
-        self._captioner: Captioner | None = None
-        self._batch: dict[str, Image.Image] = {}
-        self.written: set[str] = set()
-
-    def take(self, seen: _Seen) -> int:
-        """Returns how many pictures are done by it."""
-        if seen.image is None or seen.digest is None or seen.digest in self._kept or seen.digest in self._batch:
-            return 1
-        self._batch[seen.digest] = seen.image
-        return self.write() if len(self._batch) == self._size else 0
-
-    def write(self) -> int:
-        """Captions what was collected; returns how many pictures that were."""
-        if not self._batch:
-            return 0
-        if self._captioner is None:
-            self._captioner = self._load()
-        with self._stop.deferred():
-            texts = self._captioner(list(self._batch.values()))
-            self._kept.add(zip(self._batch, texts, strict=True))
-            count = len(self._batch)
-            self.written.update(self._batch)
-            self._batch.clear()
-        self._stop.check(f"after {len(self.written):,} captions, which are kept")
-        return count
+    What was found is kept below `root` for the next time.
+    """
+    asked, limit, world = section["caption"], section.get("max_images"), around.world
+    background = section.get("background", "#ffffff")  # a source that draws its own pictures has none of these keys
+    place = root / f"{_key(source.fingerprint, background, asked['overwrite'], limit)}.json"
+    found = Looked.read(place)
+    if world.tell(found is not None and found.captioned_in(kept)):
+        return found or Looked(), set()
+    if world.count > 1:  # each loads the model
+        with world.main_first():
+            facts.files.fetch(facts.names, around.progress)
+    load = partial(Captioner, facts, asked, device=around.device, dtype=around.dtype, progress=around.progress)
+    look = {"background": background, "overwrite": asked["overwrite"]}
+    share = Share(kept, load, around.stop, batch_size=asked["batch_size"], **look)
+    looked = _go_through(source, limit, share, kept, around)
+    if world.main:
+        looked.write(place)
+    return looked, share.written
 
 
-def _go_through(
-    source: Source, limit: int | None, look: Callable[[Entry], _Seen], pen: _Pen, progress: Progress
-) -> Looked:
+def _go_through(source: Source, limit: int | None, share: Share, kept: Kept, around: Around) -> Looked:
+    """Looks at all pictures and keeps what is written for them, in the main process."""
+    done = around.world.gathered(share(source.part(around.world.rank, around.world.count, limit)))
     total = source.count if limit is None or source.count is None else min(source.count, limit)
-    looked = Looked()
-    with progress.bar("Captioning", total, unit="picture") as bar:
-        for seen in in_order(look, islice(source, limit)):
-            looked.digests.append(seen.digest)
-            if seen.reason:
-                looked.broken.append((seen.name, seen.reason))
-            done = pen.take(seen)
-            if done:
-                bar.advance(done)
-        bar.advance(pen.write())
-    return looked
-
-
-def _look(entry: Entry, *, background: str, overwrite: bool, kept: Kept) -> _Seen:
-    """The picture of an entry, if it is to be captioned and was not before."""
-    name = entry.item.name
-    if entry.item.caption is not None and not overwrite:
-        return _Seen(name, None)
-    try:
-        image = to_rgb(entry.load(), background)
-    except RecipeError:
-        raise
-    except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
-        if isinstance(error, OSError) and error.errno in _MACHINE:
-            raise EnvironmentFault(f"the machine could not read {shown(name)} ({error.strerror}): try again") from error
-        return _Seen(name, None, reason=reason(error))
-    digest = sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
-    if digest in kept:
-        return _Seen(name, digest)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return _Seen(name, digest, image)
+    seen: list[Seen] = []
+    with around.progress.bar("Captioning", total, unit="picture") as bar:
+        for some, texts in done:
+            new = {digest: text for digest, text in texts.items() if digest not in kept}  # alike in two shares
+            if new:
+                with around.stop.deferred():
+                    kept.add(new.items())
+                share.written.update(new)
+            seen += some
+            bar.advance(len(some))
+    seen.sort()
+    return Looked([one.digest for one in seen], [(one.name, one.reason) for one in seen if one.reason])
 
 
 def _say_broken(looked: Looked, on_error: str, progress: Progress) -> None:
@@ -177,15 +140,9 @@ def _say_broken(looked: Looked, on_error: str, progress: Progress) -> None:
     progress.warn(f"{message}: they get no caption")
 
 
-def _write_metadata(
-    captioned: Captioned,
-    captions: dict[int, str | None],
-    limit: int | None,
-    written: int,
-    folder: Path,
-    progress: Progress,
-) -> None:
+def _write_metadata(captioned: Captioned, limit: int | None, written: int, folder: Path, progress: Progress) -> None:
     """All pictures with their captions, old and new, into the run's folder; says how many there are of each."""
+    captions = captioned.captions
     lines, without, had = [], [], 0
     for i, (item, _) in enumerate(islice(captioned, limit if captioned.count is None else None)):
         lines.append(json.dumps({"file_name": item.name, "text": item.caption}))  # names of any bytes survive in ASCII

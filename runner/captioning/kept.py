@@ -87,6 +87,14 @@ class Looked:
         good = isinstance(digests, list) and all(digest is None or _is_digest(digest) for digest in digests)
         return cls(digests, broken) if good else None
 
+    def captioned_in(self, kept: Kept) -> bool:
+        """Whether all that is to be captioned has been."""
+        return all(digest is None or digest in kept for digest in self.digests)
+
+    def captions(self, kept: Kept) -> dict[int, str | None]:
+        """The captions by the pictures' numbers; None where the model had no words."""
+        return {i: kept[digest] or None for i, digest in enumerate(self.digests) if digest is not None}
+
     def write(self, path: Path) -> None:
         """Keep it whole or not at all.
 

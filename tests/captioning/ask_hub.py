@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.captioning import caption, inspect
 from runner.models.files import missing, open_files
 from runner.signals import Stop
-from tests.captioning.conftest import CPU, Remembers, source_of
+from tests.captioning.conftest import Remembers, around, source_of
 
 if __name__ == "__main__":
     data, folder, offline = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "offline"
@@ -22,8 +22,8 @@ if __name__ == "__main__":
     }
     section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 2, "max_new_tokens": 8}}
     (folder / "run").mkdir(parents=True)
-    around = {"cache_dir": folder / "cache", "folder": folder / "run", "progress": Remembers(), "stop": Stop("again")}
-    source = caption(source_of(data), facts, section, **CPU, **around)
+    where = around(folder, folder / "run", Remembers(), Stop("again"))
+    source = caption(source_of(data), facts, section, where)
     captions = {entry.item.name: entry.item.caption for entry in source}
     snapshot = files.fetch((), Remembers())
     print(json.dumps({**looked, "captions": captions, "here": sorted(path.name for path in snapshot.iterdir())}))

@@ -8,15 +8,24 @@ import torch
 import transformers
 from PIL import Image
 
-from runner.captioning import caption, inspect
+from runner.captioning import Around, caption, inspect
 from runner.captioning.toy import toy
 from runner.data.source import open_source
 from runner.models.files import open_files
 from runner.models.words import clip_tokenizer
+from runner.processes.world import World
 from runner.signals import Stop
 from tests.conftest import defaults
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
+
+
+def around(place, folder, progress, stop, world=None):
+    """What captioning works with: a cache at a place, a run's folder."""
+    given = {"cache_dir": place / "cache", "folder": folder, "progress": progress, "stop": stop}
+    return Around(**CPU, **given, world=world or World())
+
+
 TEMPLATE = (
     "{% for message in messages %}{{ message.role }} : {% for part in message.content %}"
     "{% if part.type == 'image' %}<image> {% else %}{{ part.text }} {% endif %}{% endfor %}{% endfor %}"
@@ -147,11 +156,7 @@ def captions(data, tmp_path, blip):
             source_of(data),
             inspect(files_of(model), allow_pickle=False),
             section,
-            **CPU,
-            cache_dir=tmp_path / "cache",
-            folder=tmp_path / folder,
-            progress=write.progress,
-            stop=stop or Stop("run again"),
+            around(tmp_path, tmp_path / folder, write.progress, stop or Stop("run again")),
         )
         return {entry.item.name: entry.item.caption for entry in write.source}
 

@@ -12,7 +12,7 @@ from runner.captioning.kept import Kept
 from runner.data.source import open_source
 from runner.errors import DataError, Interrupted
 from runner.signals import Stop
-from tests.captioning.conftest import CPU, Remembers, files_of, noise, source_of
+from tests.captioning.conftest import Remembers, around, files_of, noise, source_of
 
 
 @pytest.fixture
@@ -203,8 +203,8 @@ def test_mixed_sources_keep_what_they_say_of_themselves(data, tmp_path, blip):
     ]
     mixed = open_source({"type": "mixed", "sources": sources}, offline=True)
     section = {"caption": {"prompt": None, "overwrite": False, "batch_size": 4, "max_new_tokens": 8}}
-    around = {"cache_dir": tmp_path / "cache", "folder": tmp_path, "progress": Remembers(), "stop": Stop("again")}
-    found = caption(mixed, inspect(files_of(blip), allow_pickle=False), section, **CPU, **around)
+    where = around(tmp_path, tmp_path, Remembers(), Stop("again"))
+    found = caption(mixed, inspect(files_of(blip), allow_pickle=False), section, where)
     assert [found.origins[entry.item.origin].repeats for entry in found] == [1, 1, 1, 1, 1, 3]
     assert all(entry.item.caption for entry in found)
     assert found.count == 6

@@ -1,0 +1,129 @@
+"""One process's share of captioning: it looks at its pictures and writes for those that have no caption yet."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+from PIL import Image
+
+from runner.captioning.captioner import Captioner
+from runner.captioning.kept import Kept
+from runner.data.decode import reason, to_rgb
+from runner.data.source import Entry, Place
+from runner.data.workers import in_order
+from runner.errors import EnvironmentFault, RecipeError
+from runner.shown import shown
+from runner.signals import Stop
+
+_SIDE = 1024  # pixels: the model sees larger pictures at this size, which bounds memory and its tokens
+_TOGETHER = 1024  # pictures told of at a time where nothing is written
+_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
+
+
+class Seen(NamedTuple):
+    """One picture: its digest where it is to be captioned, the reason where it cannot be used."""
+
+    place: Place
+    name: str
+    digest: str | None
+    reason: str = ""
+
+
+class Done(NamedTuple):
+    """Pictures that were looked at, and what was written since: digest -> caption."""
+
+    seen: list[Seen]
+    texts: dict[str, str]
+
+
+class Share:
+    """Looks and writes, a batch at a time; the model is loaded for the first one.
+
+    Args:
+        kept: what was written before.
+        load: the model.
+        stop: asked after each batch.
+        batch_size: how many pictures the model sees at once.
+        background: as in the `data` section.
+        overwrite: as in `data.caption`.
+
+    Attributes:
+        written: the digests of what has a caption since this began; whoever keeps captions of others adds theirs.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        load: Callable[[], Captioner],
+        stop: Stop,
+        *,
+        batch_size: int,
+        background: str,
+        overwrite: bool,
+    ) -> None:
+        self._kept, self._load, self._stop, self._size = kept, load, stop, batch_size
+        self._background, self._overwrite = background, overwrite
+        self._captioner: Captioner | None = None
+        self.written: set[str] = set()
+
+    def __call__(self, entries: Iterable[tuple[Place, Entry]]) -> Iterator[Done]:
+        """What becomes of these pictures, some at a time.
+
+        Raises:
+            ModelError, Refused, EnvironmentFault: the model, or the machine. Interrupted: a signal.
+        """
+        seen: list[Seen] = []
+        batch: dict[str, Image.Image] = {}
+        for one, image in in_order(self._look, entries):
+            seen.append(one)
+            if image is not None and one.digest is not None and not self._has(one.digest):
+                batch.setdefault(one.digest, image)
+            if len(batch) == self._size:
+                yield from self._told(Done(seen, self._write(batch)))
+                seen, batch = [], {}
+            elif len(seen) == _TOGETHER:
+                yield Done(seen, {})
+                seen = []
+        yield from self._told(Done(seen, self._write(batch)))
+
+    def _told(self, done: Done) -> Iterator[Done]:
+        """What is handed on is kept when this goes on, and then the work may stop."""
+        yield done
+        if done.texts:
+            self._stop.check(f"after {len(self.written):,} captions, which are kept")
+
+    def _write(self, batch: dict[str, Image.Image]) -> dict[str, str]:
+        if not batch:
+            return {}
+        if self._captioner is None:
+            self._captioner = self._load()
+        with self._stop.deferred():
+            texts = dict(zip(batch, self._captioner(list(batch.values())), strict=True))
+        self.written.update(texts)
+        return texts
+
+    def _has(self, digest: str) -> bool:
+        return digest in self._kept or digest in self.written
+
+    def _look(self, placed: tuple[Place, Entry]) -> tuple[Seen, Image.Image | None]:
+        """A picture, with its pixels if it is to be captioned and was not before."""
+        place, (item, load) = placed
+        if item.caption is not None and not self._overwrite:
+            return Seen(place, item.name, None), None
+        try:
+            image = to_rgb(load(), self._background)
+        except RecipeError:
+            raise
+        except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
+            if isinstance(error, OSError) and error.errno in _MACHINE:
+                name = shown(item.name)
+                raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
+            return Seen(place, item.name, None, reason(error)), None
+        digest = sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+        if self._has(digest):
+            return Seen(place, item.name, digest), None
+        image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        return Seen(place, item.name, digest), image
