@@ -17,9 +17,8 @@ from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept, Looked
 from runner.captioning.model import CaptionFacts
 from runner.captioning.share import Seen, Share
-from runner.data.decode import NAMED, broken
+from runner.data.decode import NAMED, skippable
 from runner.data.source import Source
-from runner.errors import DataError
 from runner.memory import free_memory
 from runner.outputs.folder import RunFolder
 from runner.shown import shown
@@ -82,7 +81,8 @@ def caption(source: Source, facts: CaptionFacts, section: dict[str, Any], around
     if not world.main:
         return Captioned(source, world.tell({}))
     if looked.broken:
-        _say_broken(looked, section.get("on_error", "stop"), around.progress)
+        message = skippable(looked.broken, len(looked.digests), section.get("on_error", "stop"))
+        around.progress.warn(f"{message}: they get no caption")
     captioned = Captioned(source, looked.captions(kept))
     now = sum(text is not None and looked.digests[i] in new for i, text in captioned.captions.items())
     _write_metadata(captioned, section.get("max_images"), now, around.folder, around.progress)
@@ -118,9 +118,8 @@ def _look(
 def _go_through(source: Source, limit: int | None, share: Share, kept: Kept, around: Around) -> Looked:
     """Looks at all pictures and keeps what is written for them, in the main process."""
     done = around.world.gathered(share(source.part(around.world.rank, around.world.count, limit)))
-    total = source.count if limit is None or source.count is None else min(source.count, limit)
     seen: list[Seen] = []
-    with around.progress.bar("Captioning", total, unit="picture") as bar:
+    with around.progress.bar("Captioning", source.first(limit), unit="picture") as bar:
         for some, texts in done:
             new = {digest: text for digest, text in texts.items() if digest not in kept}  # alike in two shares
             if new:
@@ -131,13 +130,6 @@ def _go_through(source: Source, limit: int | None, share: Share, kept: Kept, aro
             bar.advance(len(some))
     seen.sort()
     return Looked([one.digest for one in seen], [(one.name, one.reason) for one in seen if one.reason])
-
-
-def _say_broken(looked: Looked, on_error: str, progress: Progress) -> None:
-    message = broken(looked.broken, len(looked.digests))
-    if on_error == "stop":
-        raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
-    progress.warn(f"{message}: they get no caption")
 
 
 def _write_metadata(captioned: Captioned, limit: int | None, written: int, folder: Path, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
@@ -11,16 +10,13 @@ from PIL import Image
 
 from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept
-from runner.data.decode import reason, to_rgb
+from runner.data.decode import blamed, to_rgb
 from runner.data.source import Entry, Place
 from runner.data.workers import in_order
-from runner.errors import EnvironmentFault, RecipeError
-from runner.shown import shown
 from runner.signals import Stop
 
 _SIDE = 1024  # pixels: the model sees larger pictures at this size, which bounds memory and its tokens
 _TOGETHER = 1024  # pictures told of at a time where nothing is written
-_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 
 
 class Seen(NamedTuple):
@@ -115,13 +111,8 @@ class Share:
             return Seen(place, item.name, None), None
         try:
             image = to_rgb(load(), self._background)
-        except RecipeError:
-            raise
-        except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
-            if isinstance(error, OSError) and error.errno in _MACHINE:
-                name = shown(item.name)
-                raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
-            return Seen(place, item.name, None, reason(error)), None
+        except Exception as error:  # pillow raises nearly anything on broken files
+            return Seen(place, item.name, None, blamed(item.name, error)), None
         digest = sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
         if self._has(digest):
             return Seen(place, item.name, digest), None

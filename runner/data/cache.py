@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runner.data import draft
 from runner.data.buckets import bucket_sizes
-from runner.data.decode import broken
+from runner.data.decode import skippable
 from runner.data.decoded import decoded, written
 from runner.data.source import Origin, Source
 from runner.data.store import Store
@@ -145,9 +145,7 @@ def prepare(
         if redact(name) != name:
             raise Refused(f"the class {shown(name)!r} of the data holds a secret: call it otherwise")
     if pictures.skipped:
-        message = broken(pictures.skipped, pictures.found)
-        if choices["on_error"] == "stop":
-            raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
+        message = skippable(pictures.skipped, pictures.found, choices["on_error"])
         progress.warn(f"{message}: skipped, {len(pictures)} are used")
     return pictures
 

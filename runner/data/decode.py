@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from runner.data.room import Room
-from runner.errors import DataError
+from runner.errors import DataError, EnvironmentFault, RecipeError
 from runner.shown import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -30,6 +31,8 @@ MAX_PIXELS = 178_956_970
 
 ROOM = Room(MAX_PIXELS)
 """What all threads have in work. A pixel takes up to 17 bytes meanwhile (WebP, 32-bit grey): 3 GiB together."""
+
+_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 
 NAMED = 10  # broken pictures named in a message
 
@@ -122,6 +125,31 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     return f"is damaged ({shown(error, 120) or type(error).__name__})"
+
+
+def blamed(name: str, error: Exception) -> str:
+    """As `reason`, of what was raised while the picture `name` was read, if it is the picture's fault.
+
+    Raises:
+        RecipeError: it is one already. EnvironmentFault: it is the machine's.
+    """
+    if isinstance(error, RecipeError):
+        raise error
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        raise EnvironmentFault(f"the machine could not read {shown(name)} ({error.strerror}): try again") from error
+    return reason(error)
+
+
+def skippable(skipped: Sequence[tuple[str, str]], found: int, on_error: str) -> str:
+    """As `broken`, where a run goes on without them.
+
+    Raises:
+        DataError: `on_error` is 'stop'.
+    """
+    message = broken(skipped, found)
+    if on_error == "stop":
+        raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
+    return message
 
 
 def broken(skipped: Sequence[tuple[str, str]], found: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.data.buckets import nearest
-from runner.data.decode import none_usable, reason, to_rgb
+from runner.data.decode import blamed, none_usable, to_rgb
 from runner.data.source import Entry, Item, Place, Source
 from runner.data.store import Store, Writer
 from runner.data.transforms import Pixels, fit, require_thick
 from runner.data.workers import in_order
-from runner.errors import EnvironmentFault, RecipeError
+from runner.errors import EnvironmentFault
 from runner.shown import shown
 from runner.tally import gibibytes
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from runner.processes.world import World
     from runner.progress import Progress
 
-_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 _TOGETHER = 2**24  # bytes of pixels that a process hands on at a time
 _MOST = 256  # pictures
 
@@ -75,8 +73,7 @@ def written(
     Raises:
         DataError: no picture can be used. EnvironmentFault: the disk is full or refuses.
     """
-    limit, root = choices["max_images"], place.parent
-    total = source.count if limit is None or source.count is None else min(source.count, limit)
+    root, total = place.parent, source.first(choices["max_images"])
     with Writer(root) as writer:
         _check_space(root, total, choices["resolution"])
         with progress.bar("Reading pictures", total, unit="picture") as bar:
@@ -116,13 +113,8 @@ def _fitted(
         target = nearest(targets, *image.size)
         pixels = fit(image, height=target[0], width=target[1], interpolation=interpolation, center_crop=center_crop)
         return Fitted(place, item, pixels, image.size, target, "")
-    except RecipeError:
-        raise
-    except Exception as error:  # pillow raises nearly anything on broken files; each becomes a reason
-        if isinstance(error, OSError) and error.errno in _MACHINE:
-            name = shown(item.name)
-            raise EnvironmentFault(f"the machine could not read {name} ({error.strerror}): try again") from error
-        return Fitted(place, item, None, (0, 0), (0, 0), reason(error))
+    except Exception as error:  # pillow raises nearly anything on broken files
+        return Fitted(place, item, None, (0, 0), (0, 0), blamed(item.name, error))
 
 
 def _check_space(root: Path, count: int | None, resolution: int) -> None:

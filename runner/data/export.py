@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.data.decode import broken, none_usable, reason, to_rgb
+from runner.data.decode import blamed, none_usable, skippable, to_rgb
 from runner.data.folder import UNFINISHED
 from runner.data.source import Entry, Item, Source
 from runner.data.workers import in_order
-from runner.errors import DataError, RecipeError, UsageError
+from runner.errors import UsageError
 from runner.outputs.files import faults, sync_folder, sync_tree, write_bytes
 from runner.outputs.png import pack
 from runner.shown import shown
@@ -59,11 +59,11 @@ def export(
     for name in folders:
         with faults(folder / name):
             (folder / name).mkdir(exist_ok=True)
-    total = source.count if max_images is None or source.count is None else min(source.count, max_images)
     rows: list[str] = []
     skipped: list[tuple[str, str]] = []
     numbered = enumerate(islice(source, max_images))
-    with progress.bar(f"Exporting to {shown(folder, 1000)}", total, unit="picture") as bar:
+    title, total = f"Exporting to {shown(folder, 1000)}", source.first(max_images)
+    with progress.bar(title, total, unit="picture") as bar:
         for done in in_order(partial(_write, folder, folders, background), numbered):
             if done.reason is not None:
                 skipped.append((done.item.name, done.reason))
@@ -73,9 +73,7 @@ def export(
     if not rows:
         raise none_usable(skipped)
     if skipped:
-        message = broken(skipped, len(rows) + len(skipped))
-        if on_error == "stop":
-            raise DataError(f"{message}: repair or remove them, or go on without them by data.on_error: skip")
+        message = skippable(skipped, len(rows) + len(skipped), on_error)
         progress.warn(f"{message}: skipped, {len(rows)} are exported")
     write_bytes(folder / _METADATA, "".join(rows).encode("ascii"))
     with faults(folder):
@@ -99,10 +97,8 @@ def _write(folder: Path, folders: list[str], background: str, numbered: tuple[in
     try:
         if not _is_whole(folder / name):
             _put(folder / name, pack(to_rgb(load(), background)))
-    except RecipeError:
-        raise
     except Exception as error:  # pillow raises nearly anything on broken files
-        return _Written(item, name, reason(error))
+        return _Written(item, name, blamed(item.name, error))
     return _Written(item, name, None)
 
 

@@ -106,6 +106,10 @@ class Source(ABC):
 
     def shown(self, limit: int | None) -> int | None:
         """How many pictures an epoch shows of the first `limit`, repeats counted; None where only reading tells."""
+        return self.first(limit)
+
+    def first(self, limit: int | None) -> int | None:
+        """How many entries the first `limit` are; None where only reading tells."""
         return self.count if limit is None or self.count is None else min(self.count, limit)
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
