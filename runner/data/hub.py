@@ -129,8 +129,8 @@ class Hub(Table):
 class Streamed(Hub):
     """A data set of the hub that is read as it comes: its files are not kept.
 
-    Whole splits whose files hold their pictures are read file by file, each by one of the processes that share the
-    work. Where a row only names its picture's file, the rows cost little, and each process reads its own pictures.
+    No file is read twice: whole splits are shared out file by file, and where only some rows are wanted, one process
+    reads them. Where a row only names its picture's file, the rows cost little, and each process reads its own pictures.
     """
 
     def fetch(self, progress: Progress) -> None:
@@ -138,18 +138,20 @@ class Streamed(Hub):
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
         """See `Source.part`."""
-        files = self._files() if limit is None else []
-        if len(files) < count:  # each reads all then, and decodes its share
+        if self._only_named():
             return super().part(rank, count, limit)
-        return self._read(islice(enumerate(files), rank, None, count))
+        files = self._files() if limit is None else []
+        if files:
+            return self._read(islice(enumerate(files), rank, None, count))
+        return super().part(0, 1, limit) if rank == 0 else iter(())
 
     def __iter__(self) -> Iterator[Entry]:
         files = self._files()
         return (entry for _, entry in self._read(enumerate(files))) if files else super().__iter__()
 
     def _files(self) -> list[tuple[str, int]]:
-        """Split and number of each file that is read by itself; none where that is not how to read them."""
-        if "[" in self._split or self._repository.kind == "imagefolder":
+        """Split and number of each file that is read by itself; none where only some of their rows are wanted."""
+        if "[" in self._split or self._only_named():
             return []
         with self._reading():
             return [(split, i) for split, _, _ in self._parts() for i in range(self._stream(split).shards)]
@@ -160,6 +162,9 @@ class Streamed(Hub):
             for shard, (split, file) in files:
                 for number, row in enumerate(self._stream(split).rows_of(file, columns)):
                     yield Place(shard, number), self._entry(f"{split}/{file}:{number}", row)
+
+    def _only_named(self) -> bool:
+        return self._repository.kind == "imagefolder"
 
     def _stream(self, split: str) -> StreamRows:
         return cast(StreamRows, self._rows(split))
