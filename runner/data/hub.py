@@ -130,7 +130,7 @@ class Streamed(Hub):
     """A data set of the hub that is read as it comes: its files are not kept.
 
     No file is read twice: whole splits are shared out file by file, and where only some rows are wanted, one process
-    reads them. Where a row only names its picture's file, the rows cost little, and each process reads its own pictures.
+    reads them. Where a row only names its picture's file, the rows cost little, and each process opens its own files.
     """
 
     def fetch(self, progress: Progress) -> None:
