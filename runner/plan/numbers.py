@@ -54,10 +54,8 @@ def plan(settled: Settled) -> Plan:
     """The plan of a settled recipe; builds the model without memory for its weights to count it."""
     values, source, model = settled.values, settled.source, settled.model
     parts = _parts(model) if model is not None else {}
-    pictures = source.count if source is not None else None
-    if pictures is not None and values["data"].get("max_images"):
-        pictures = min(pictures, values["data"]["max_images"])
-    shown = source.shown(values["data"].get("max_images")) if source is not None else None
+    limit = values.get("data", {}).get("max_images")
+    pictures, shown = (source.first(limit), source.shown(limit)) if source is not None else (None, None)
     trained = training(values, model, shown) if "training" in values and model is not None else None
     drawn = drawing(settled) if "sampling" in values and model is not None else None
     models = [facts for facts in (model, settled.refiner) if facts is not None]

@@ -81,6 +81,7 @@ def _training_rows(training: Training) -> list[tuple[str, str]]:
         seen = f"{training.steps:,} steps, {training.images:,} images seen"
     return [
         ("training", f"{seen}{epochs}"),
+        *([("caches", ", ".join(training.caches))] if training.caches else []),
         ("work", f"{training.flops / 1e12:.3g} TFLOP a step"),
         ("memory", f"{_sizes(training.memory)} while training{each}"),
     ]

@@ -13,7 +13,7 @@ from runner.models import attention, family_class
 from runner.models.autocast import Autocast
 from runner.models.counting import Count, learning, parameters
 from runner.models.family import DTYPES, WIDTHS, Facts
-from runner.training.idle import idle_parts
+from runner.training.idle import caches, idle_parts
 
 _OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "adamw_8bit": 2, "prodigy": 16}  # of state per parameter
 
@@ -25,6 +25,7 @@ class Training:
     Attributes:
         steps: optimizer steps; images: pictures seen, repeats included. None while epochs of unknown size are asked.
         epochs: passes over the data, None while its size is unknown.
+        caches: the keys of `training` by which the work of frozen parts is done once and kept.
         parameters: those that learn.
         flops: of one optimizer step, forward and backward.
         memory: bytes by what holds them, of the training itself, in each of the processes.
@@ -34,6 +35,7 @@ class Training:
     steps: int | None
     images: int | None
     epochs: float | None
+    caches: list[str]
     parameters: int
     flops: int
     memory: dict[str, int]
@@ -73,7 +75,8 @@ def training(values: dict[str, Any], model: Facts, pictures: int | None) -> Trai
     epochs = work.samples / shown if shown else None
     steps, images = (work.steps, work.samples) if known else (None, None)
     checkpoint = 4 * learn + state + (4 * learn if "ema" in section else 0)
-    return Training(steps, images, epochs, learn, flops, memory, checkpoint, saved, processes)
+    kept = list(caches(family_class(model.family), parts, values))
+    return Training(steps, images, epochs, kept, learn, flops, memory, checkpoint, saved, processes)
 
 
 def _sharded(memory: dict[str, int], learning: int, processes: int) -> dict[str, int]:

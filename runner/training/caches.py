@@ -17,6 +17,7 @@ from runner.models.fingerprint import fingerprint
 from runner.models.trainable import Trainable
 from runner.processes.world import World
 from runner.progress import Progress
+from runner.training.idle import caches
 
 _TEXTS = 64  # captions embedded together
 
@@ -38,12 +39,13 @@ class Caches:
         self._family, self._values = family, values
         self._where: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress, "world": world}
         self._training = values["training"]
+        self._kept = caches(family, family.parts, values)
         self._device = next(family.parts[family.DENOISER].parameters()).device
 
     def latents(self, pictures: Pictures) -> Latents | None:
         """The moments of all pictures; None where pictures are encoded at each step."""
-        parts = self._family.PIXEL_PARTS
-        if not self._training["cache_latents"] or not parts or self._learns(parts):
+        parts = self._kept.get("cache_latents")
+        if parts is None:
             return None
         return Latents.build(
             pictures,
@@ -57,8 +59,8 @@ class Caches:
 
     def embeddings(self, others: Iterable[str]) -> Embeddings | None:
         """What the text encoders make of every caption, and of `others`; None where they read at each step."""
-        parts = self._family.TEXT_PARTS
-        if not parts or not self._training["cache_text_embeddings"] or self._learns(parts):
+        parts = self._kept.get("cache_text_embeddings")
+        if parts is None:
             return None
         return Embeddings.build(
             [*self._family.facts.texts, *others],
@@ -68,9 +70,6 @@ class Caches:
             batch_size=_TEXTS,
             **self._where,
         )
-
-    def _learns(self, names: Sequence[str]) -> bool:
-        return any(p.requires_grad for name in names for p in self._family.parts[name].parameters())
 
     def _fingerprint(self, names: Sequence[str]) -> str:
         """Of the parts' weights, and of how texts become tokens."""

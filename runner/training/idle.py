@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,14 +20,21 @@ def idle_parts(family: Any, parts: Mapping[str, nn.Module], values: dict[str, An
         parts: its parts, or their skeletons; what learns requires gradients.
         values: the settled recipe.
     """
-    training = values["training"]
-    cached = {"pixel": training["cache_latents"], "text": training["cache_text_embeddings"]}
-    needed = {family.DENOISER}
-    if not cached["pixel"]:
-        needed |= set(family.PIXEL_PARTS)
-    if not cached["text"] or any(p.requires_grad for name in family.TEXT_PARTS for p in parts[name].parameters()):
-        needed |= set(family.TEXT_PARTS)
+    resting = {name for names in caches(family, parts, values).values() for name in names}
+    needed = {family.DENOISER, *family.PIXEL_PARTS, *family.TEXT_PARTS} - resting
     return [name for name in parts if name not in needed]
+
+
+def caches(family: Any, parts: Mapping[str, nn.Module], values: dict[str, Any]) -> dict[str, Sequence[str]]:
+    """Which parts' work is computed once and kept, by the key of `training` that asks for it.
+
+    Args:
+        As `idle_parts`.
+    """
+    kinds = {"cache_latents": family.PIXEL_PARTS, "cache_text_embeddings": family.TEXT_PARTS}
+    asked = {key: names for key, names in kinds.items() if names and values["training"][key]}
+    learning = {name for name, part in parts.items() if any(p.requires_grad for p in part.parameters())}
+    return {key: names for key, names in asked.items() if learning.isdisjoint(names)}
 
 
 class Idle:

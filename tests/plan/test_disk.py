@@ -79,7 +79,7 @@ def test_an_adapter_takes_its_own_bytes_only(here, toy, adapter):
 )
 def test_as_many_checkpoints_are_counted_as_there_are_at_one_time(every, limit, steps, count):
     section = {"checkpointing_steps": every, "checkpoints_total_limit": limit, "sample_steps": None}
-    training = Training(steps, None, None, 0, 0, {}, checkpoint=7, saved=3, processes=1)
+    training = Training(steps, None, None, [], 0, 0, {}, checkpoint=7, saved=3, processes=1)
     values = {"data": {"resolution": 8}, "training": section}
     taken = {"checkpoints": 7 * count, "model": 3, "samples": 0}
     assert disk.disk(values, Facts("pixel_unet", {}), training, None) == taken
