@@ -119,7 +119,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
 
 
 def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
-    """What the processes beside the main one do: they train what it has settled, and write nothing."""
+    """What the processes beside the main one do: they share the work on what it has settled, and write nothing."""
     from runner.processes.crew import join
     from runner.processes.voice import one_voice
     from runner.settle.settled import settle

@@ -49,7 +49,7 @@ class Run:
         cache_dir: the cache root.
         progress: the display.
         stop: the signals.
-        world: the processes: all train, the main one does everything else and keeps it.
+        world: the processes: all prepare the data and train, the main one keeps what comes of it and draws.
         allow_changes: whether a run goes on with other data than it began with.
     """
 

@@ -73,7 +73,7 @@ class Share:
         """
         seen: list[Seen] = []
         batch: dict[str, Image.Image] = {}
-        for one, image in in_order(self._look, entries):
+        for one, image in in_order(self._look, entries, by_all=True):
             seen.append(one)
             if image is not None and one.digest is not None and not self._has(one.digest):
                 batch.setdefault(one.digest, image)

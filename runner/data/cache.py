@@ -128,8 +128,9 @@ def prepare(
     key = _key(source, choices)
     if world.tell(key) != key:
         raise DataError(
-            f"process {world.rank} sees other data than the first (other files, sizes or times of change): give all "
-            "machines one folder on a disk that they share, or copies that keep the times (rsync -a)"
+            f"process {world.rank} sees other data than the first (other files, sizes or times of change, or another "
+            "version of Pillow): give all machines one folder on a disk that they share, or copies that keep the times "
+            "(rsync -a), and the same packages"
         )
     place = cache_dir / "pictures" / key
     store = draft.made_by_all(

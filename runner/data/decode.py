@@ -30,7 +30,7 @@ MAX_PIXELS = 178_956_970
 """Pictures that declare more are refused before their pixels are decoded: pillow's own limit for an error."""
 
 ROOM = Room(MAX_PIXELS)
-"""What all threads have in work. A pixel takes up to 17 bytes meanwhile (WebP, 32-bit grey): 3 GiB together."""
+"""What all threads of a process have in work. A pixel takes up to 17 bytes meanwhile (WebP, 32-bit grey): 3 GiB."""
 
 _MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET}
 

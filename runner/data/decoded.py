@@ -60,7 +60,7 @@ def decoded(
         interpolation=choices["interpolation"],
         center_crop=choices["center_crop"],
     )
-    done = in_order(work, source.part(world.rank, world.count, choices["max_images"]))
+    done = in_order(work, source.part(world.rank, world.count, choices["max_images"]), by_all=True)
     together = max(1, min(_MOST, _TOGETHER // (3 * choices["resolution"] ** 2)))
     return world.gathered(iter(lambda: list(islice(done, together)), []))
 

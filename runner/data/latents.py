@@ -120,7 +120,7 @@ class Latents:
 
     def _pixels(self, rows: Sequence[int]) -> Tensor:
         """uint8 (B, 3, H, W)."""
-        pixels = np.stack(list(in_order(self._look, rows))).transpose(0, 3, 1, 2)
+        pixels = np.stack(list(in_order(self._look, rows, by_all=True))).transpose(0, 3, 1, 2)
         return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def _look(self, row: int) -> np.ndarray:

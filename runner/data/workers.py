@@ -15,13 +15,16 @@ R = TypeVar("R")
 _AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough to keep memory flat
 
 
-def in_order(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
+def in_order(work: Callable[[T], R], things: Iterable[T], *, by_all: bool = False) -> Iterator[R]:
     """`work(thing)` for each of `things`, in their order, computed in threads: pillow lets go of Python's lock.
 
-    The processes that a launcher started on this machine share its cores. `things` is read only a little ahead, and
-    what the threads decode shares `decode.ROOM`. An exception of `work` or of `things` ends the iteration.
+    `things` is read only a little ahead, and what the threads decode shares `decode.ROOM`. An exception of `work` or of
+    `things` ends the iteration.
+
+    Args:
+        by_all: the processes that a launcher started on this machine all do this now, and share its cores.
     """
-    beside = started()
+    beside = started() if by_all else None
     threads = max(1, min(32, (os.cpu_count() or 1) // (beside.local if beside else 1)))
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:

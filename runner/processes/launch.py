@@ -15,7 +15,9 @@ from runner.errors import Elsewhere, EnvironmentFault
 from runner.processes.started import command
 
 _PATIENCE = 24 * 3600  # seconds for the step under way and its checkpoint after a signal; a second one does not wait
+_BY_SIGNAL = 128  # exit codes from here on
 _HANGUP = getattr(signal, "SIGHUP", None)
+_ENDING = (signal.SIGINT, signal.SIGTERM, _HANGUP)  # by which the launcher ends the others
 
 
 def launch(argv: Sequence[str], processes: int) -> None:
@@ -57,11 +59,13 @@ def _heard() -> list[str]:
 
 
 def _told(failures: list[ProcessFailure]) -> Elsewhere | EnvironmentFault:
-    """What is left to say: a process that has ended by itself has said why."""
+    """What is left to say: a process that has ended by itself has said why, unless it was for one that was killed."""
     codes = [failure.exitcode for failure in failures if failure.exitcode > 0]
-    if codes:
-        return Elsewhere("failed", codes[0])
-    names = ", ".join(sorted({failure.signal_name() for failure in failures}))
+    told = [code for code in codes if code < _BY_SIGNAL]
+    killed = [failure for failure in failures if failure.exitcode < 0 and -failure.exitcode not in _ENDING]
+    if told or (codes and not killed):
+        return Elsewhere("failed", (told or codes)[0])
+    names = ", ".join(sorted({failure.signal_name() for failure in killed or failures}))
     return EnvironmentFault(
         f"the processes of this run were killed ({names}; the machine may be out of memory): "
         "the same command goes on with it"

@@ -127,4 +127,4 @@ def test_a_process_that_sees_other_data_says_so(here):
 
     codes, said = ends(here, 2, here, "folder", None, other, work=work)
     assert codes[1] != 0
-    assert "process 1 sees other data than the first (other files, sizes or times of change)" in said[1]
+    assert "process 1 sees other data than the first (other files, sizes or times of change, or" in said[1]

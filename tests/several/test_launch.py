@@ -97,6 +97,28 @@ def test_who_is_killed_under_recipe_run_ends_it_with_a_sentence(here, started):
 
 
 @pytest.mark.slow
+def test_who_is_killed_while_pictures_are_decoded_ends_it_with_a_sentence(here):
+    data = {"type": "builtin", "num_images": 20000, "resolution": 64}
+    recipe = toy(data=data, compute={"processes": 2, "mixed_precision": "fp32"})
+    (here / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    said = (here / "said").open("w")
+    words = [sys.executable, *RUN, "--cache-dir", "cache"]
+    process = subprocess.Popen(words, stdout=said, stderr=said, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        while not list(here.glob("cache/pictures/.tmp-*/pixels.u8")):
+            assert process.poll() is None, (here / "said").read_text()
+            time.sleep(0.05)
+        time.sleep(1)
+        psutil.Process(process.pid).children()[1].kill()
+        assert process.wait(120) == 5
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    assert "gone without a word" in (here / "said").read_text() or "(SIGKILL" in (here / "said").read_text()
+
+
+@pytest.mark.slow
 def test_two_processes_learn_from_a_streamed_set_what_one_does(here):
     files = {f"data/train-{i:05d}-of-00004.parquet": parquet(8, 8 * i) for i in range(4)}
     data = {"type": "hub", "id": "me/flowers", "streaming": True, "resolution": 16}
