@@ -112,8 +112,8 @@ class Run:
             source = self._captioned(source, self.settled.captioner)
         with self._stage("Data"):
             section = self.values["data"]
-            where: dict[str, Any] = {"cache_dir": self.cache_dir, "progress": self.progress, "world": self.world}
-            pictures = prepare(source, section=section, **where)
+            cache_dir, progress, world = self.cache_dir, self.progress, self.world
+            pictures = prepare(source, section=section, cache_dir=cache_dir, progress=progress, world=world)
             skipped = f", {len(pictures.skipped)} skipped" if pictures.skipped else ""
             classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
             self.progress.say(f"{len(pictures)} of {pictures.found} pictures used{skipped}{classes}")

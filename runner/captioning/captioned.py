@@ -25,6 +25,7 @@ class Captioned(Source):
     def __init__(self, source: Source, captions: Mapping[int, str | None]) -> None:
         self._source, self.captions = source, captions
         self.classes, self.count, self.origins = source.classes, source.count, source.origins
+        self.streamed = source.streamed
         self.fingerprint = sha256(dumps([source.fingerprint, sorted(captions.items())]).encode("ascii")).hexdigest()
 
     def fetch(self, progress: Progress) -> None:

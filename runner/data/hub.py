@@ -138,12 +138,8 @@ class Streamed(Hub):
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
         """See `Source.part`."""
-        if self._only_named():
-            return super().part(rank, count, limit)
         files = self._files() if limit is None else []
-        if files:
-            return self._read(islice(enumerate(files), rank, None, count))
-        return super().part(0, 1, limit) if rank == 0 else iter(())
+        return self._read(islice(enumerate(files), rank, None, count)) if files else super().part(rank, count, limit)
 
     def __iter__(self) -> Iterator[Entry]:
         files = self._files()
@@ -151,7 +147,7 @@ class Streamed(Hub):
 
     def _files(self) -> list[tuple[str, int]]:
         """Split and number of each file that is read by itself; none where only some of their rows are wanted."""
-        if "[" in self._split or self._only_named():
+        if "[" in self._split or not self.streamed:
             return []
         with self._reading():
             return [(split, i) for split, _, _ in self._parts() for i in range(self._stream(split).shards)]
@@ -163,8 +159,10 @@ class Streamed(Hub):
                 for number, row in enumerate(self._stream(split).rows_of(file, columns)):
                     yield Place(shard, number), self._entry(f"{split}/{file}:{number}", row)
 
-    def _only_named(self) -> bool:
-        return self._repository.kind == "imagefolder"
+    @property
+    def streamed(self) -> bool:  # type: ignore[override]  # read-only here
+        """Whether the pictures come with the rows."""
+        return self._repository.kind != "imagefolder"
 
     def _stream(self, split: str) -> StreamRows:
         return cast(StreamRows, self._rows(split))

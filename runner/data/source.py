@@ -94,12 +94,14 @@ class Source(ABC):
         fingerprint: a hex digest of everything in the source that decides pixels, captions and labels.
         count: how many entries there are; None where only reading tells (a stream).
         origins: what the items' `origin` indexes.
+        streamed: whether reading on fetches what is read, over a network.
     """
 
     classes: list[str]
     fingerprint: str
     count: int | None
     origins: Sequence[Origin] = (Origin(),)
+    streamed: bool = False
 
     def fetch(self, progress: Progress) -> None:  # noqa: B027 (most sources have nothing to fetch)
         """Bring what must be downloaded before the pictures can be read, shown as a bar; call it before iterating."""
@@ -113,9 +115,13 @@ class Source(ABC):
         return self.count if limit is None or self.count is None else min(self.count, limit)
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
-        """The share of one of `count` processes in the first `limit` entries; all shares together are these entries."""
-        for row, entry in islice(enumerate(islice(self, limit)), rank, None, count):
-            yield Place(0, row), entry
+        """The share of one of `count` processes in the first `limit` entries; all shares together are these entries.
+
+        A stream is all the first one's: each would fetch all of it for its share.
+        """
+        if not self.streamed or rank == 0:
+            for row, entry in islice(enumerate(islice(self, limit)), rank, None, 1 if self.streamed else count):
+                yield Place(0, row), entry
 
     @abstractmethod
     def __iter__(self) -> Iterator[Entry]:

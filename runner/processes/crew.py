@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -64,7 +65,7 @@ class Crew(World):
     def gathered(self, own: Iterable[T]) -> Iterator[T]:
         remaining = iter(own)
         while True:
-            thing = next(([thing] for thing in remaining), [])
+            thing = list(islice(remaining, 1))  # none where this process has no more
             if not self.largest(len(thing)):
                 return
             held: list[Any] | None = [None] * self.count if self.main else None

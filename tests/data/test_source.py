@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from runner.captioning.captioned import Captioned
 from runner.data.folder import Folder
 from runner.data.source import Item, Listed, open_source
 from runner.errors import DataError, EnvironmentFault, Refused
@@ -113,3 +114,21 @@ def test_listing_a_folder_imports_neither_torch_nor_datasets():
     code = "import sys, runner.data.source, runner.data.folder; print(sorted({'torch', 'datasets'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Fetched(Listed):
+    """Five pictures that are fetched as they are read."""
+
+    classes, fingerprint, streamed = (), "fetched", True
+    items = tuple(Item(f"{i}.png", None, None) for i in range(5))
+
+    def picture(self, index):
+        return Image.new("RGB", (8, 8), (index, 0, 0))
+
+
+@pytest.mark.parametrize("wrap", [lambda source: source, lambda source: Captioned(source, {1: "a rose"})])
+@pytest.mark.parametrize("limit", [None, 3])
+def test_what_is_fetched_as_it_is_read_is_read_by_one_process(wrap, limit):
+    shares = [list(wrap(Fetched()).part(rank, 3, limit)) for rank in range(3)]
+    assert [entry.item.name for _, entry in shares[0]] == [f"{i}.png" for i in range(limit or 5)]
+    assert shares[1:] == [[], []]
