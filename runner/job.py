@@ -26,7 +26,6 @@ from runner.shown import shown
 if TYPE_CHECKING:
     from runner.processes.world import World
     from runner.settle.settled import Settled
-    from runner.signals import Stop
 
 
 def job(recipe: Recipe, arguments: Namespace) -> None:
@@ -103,6 +102,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
         from runner.signals import Stop
 
         with folder.lock() as notice, Stop(again, world.largest) as stop, _recorded(folder), one_voice(world, again):
+            world.stop = stop
             if notice:
                 progress.say(notice)
             if earlier and earlier.made_anew:
@@ -114,7 +114,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
                 settled=settled.values,
             )
             world.tell((settled.values, folder.path))
-            _run(settled, folder, arguments, progress, stop, world)
+            _run(settled, folder, arguments, progress, world)
     _tell(folder, progress, again=not arguments.smoke)
 
 
@@ -129,6 +129,7 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     with aloud():
         world = join(beside, recipe.values["compute"])
     with Stop("run the same command again", world.largest, quiet=True) as stop, one_voice(world):
+        world.stop = stop
         nothing: tuple[dict[str, Any], Path] = ({}, Path())
         values, path = world.tell(nothing)  # of the main process
         if not path.is_dir():
@@ -141,7 +142,7 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
             settled = settle(
                 replace(recipe, values=values), offline=arguments.offline, allow_pickle=arguments.allow_pickle
             )
-            _run(replace(settled, values=values), RunFolder(path), arguments, silent(), stop, world)
+            _run(replace(settled, values=values), RunFolder(path), arguments, silent(), world)
 
 
 def _again(folder: Path) -> str:
@@ -149,15 +150,13 @@ def _again(folder: Path) -> str:
     return f"the same command goes on with {shown(folder)}"
 
 
-def _run(
-    settled: Settled, folder: RunFolder, arguments: Namespace, progress: Progress, stop: Stop, world: World
-) -> None:
+def _run(settled: Settled, folder: RunFolder, arguments: Namespace, progress: Progress, world: World) -> None:
     """One process's part of a run; all end together."""
     from runner.places import cache_root
     from runner.run import Run
 
     root = cache_root(arguments.cache_dir)
-    Run(settled, folder, root, progress, stop, world, allow_changes=arguments.allow_changes)()
+    Run(settled, folder, root, progress, world, allow_changes=arguments.allow_changes)()
     world.wait()
     world.leave()
 

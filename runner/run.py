@@ -32,7 +32,6 @@ from runner.sampling.gallery import Gallery
 from runner.sampling.preview import noised
 from runner.sampling.step_grids import StepGrids
 from runner.settle.settled import Settled
-from runner.signals import Stop
 from runner.training import stage
 from runner.training.prior import prior_pictures
 
@@ -48,8 +47,8 @@ class Run:
         folder: the run's folder, locked.
         cache_dir: the cache root.
         progress: the display.
-        stop: the signals.
-        world: the processes: all prepare the data and train, the main one keeps what comes of it and draws.
+        world: the processes: all prepare the data and train, the main one keeps what comes of it and draws; and the
+            signals that stop them.
         allow_changes: whether a run goes on with other data than it began with.
     """
 
@@ -59,7 +58,6 @@ class Run:
         folder: RunFolder,
         cache_dir: Path,
         progress: Progress,
-        stop: Stop,
         world: World,
         *,
         allow_changes: bool,
@@ -67,7 +65,7 @@ class Run:
         self.allow_changes = allow_changes
         self.settled, self.values = settled, settled.values
         self.folder, self.cache_dir = folder, cache_dir
-        self.progress, self.stop, self.world = progress, stop, world
+        self.progress, self.world = progress, world
         self.samples = Samples(folder, settled.portable)
         self.accelerator = engine(self.values["compute"], world)
 
@@ -95,7 +93,7 @@ class Run:
     @cached_property
     def gallery(self) -> Gallery:
         """What draws the `sampling` section."""
-        return Gallery(self.values, self.samples, self.progress, self.stop)
+        return Gallery(self.values, self.samples, self.progress, self.world.stop)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -139,7 +137,6 @@ class Run:
             cache_dir=self.cache_dir,
             folder=self.folder.path,
             progress=self.progress,
-            stop=self.stop,
             world=self.world,
         )
         with self._stage("Captions"):
@@ -165,14 +162,15 @@ class Run:
         """What the model draws of the class before it learns one thing of it."""
         if "prior" not in self.values["data"]:
             return None
+        cache_dir, progress, stop = self.cache_dir, self.progress, self.world.stop
         with self._stage("Prior"), self.world.main_first():
-            return prior_pictures(family, self.values, cache_dir=self.cache_dir, progress=self.progress, stop=self.stop)
+            return prior_pictures(family, self.values, cache_dir=cache_dir, progress=progress, stop=stop)
 
     def _train(self, family: Trainable, pictures: Pictures, prior: Pictures | None) -> None:
         gallery = self.gallery if "sampling" in self.values else None
         grids = StepGrids(family, pictures, self.values["training"], self.samples, gallery, self._autocast)
         around = stage.Around(
-            *(self.accelerator, self.folder, self.cache_dir, self.progress, self.stop, grids),
+            *(self.accelerator, self.folder, self.cache_dir, self.progress, grids),
             *(self.allow_changes, self.world),
         )
         with self._stage("Training"):

@@ -56,14 +56,14 @@ class Stop:
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """The first signal waits for `check` inside this block; none is raised over what fails there."""
-        self._defer = True
+        before, self._defer = self._defer, True
         try:
             yield
         except BaseException:
             self._failed = True
             raise
         finally:
-            self._defer = False
+            self._defer = before
 
     def asked(self) -> bool:
         """Whether a signal has come, to whichever of the processes: all of them ask, and stop at the same place."""

@@ -55,7 +55,7 @@ def stopped_at(step, *arguments):
     """A run that a signal stops after this many steps of its own."""
 
     def stop(keeper):
-        keeper.stop.requested = signal.SIGTERM
+        keeper.world.stop.requested = signal.SIGTERM
 
     with at_step(step, stop):
         assert recipe(*arguments) == 143

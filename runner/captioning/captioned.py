@@ -8,7 +8,7 @@ from hashlib import sha256
 from json import dumps
 from typing import TYPE_CHECKING
 
-from runner.data.source import Entry, Source
+from runner.data.source import Entry, Place, Source
 
 if TYPE_CHECKING:
     from runner.progress import Progress
@@ -19,10 +19,10 @@ class Captioned(Source):
 
     Args:
         source: the pictures, fetched.
-        captions: by place in the source; None takes a picture's caption away.
+        captions: by the places that `source.part` tells; None takes a picture's caption away.
     """
 
-    def __init__(self, source: Source, captions: Mapping[int, str | None]) -> None:
+    def __init__(self, source: Source, captions: Mapping[Place, str | None]) -> None:
         self._source, self.captions = source, captions
         self.classes, self.count, self.origins = source.classes, source.count, source.origins
         self.streamed = source.streamed
@@ -31,8 +31,11 @@ class Captioned(Source):
     def fetch(self, progress: Progress) -> None:
         self._source.fetch(progress)
 
-    def __iter__(self) -> Iterator[Entry]:
-        for place, entry in enumerate(self._source):
+    def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
+        for place, entry in self._source.part(rank, count, limit):
             if place in self.captions:
                 entry = entry._replace(item=replace(entry.item, caption=self.captions[place]))
-            yield entry
+            yield place, entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for _, entry in self.part(0, 1, None))

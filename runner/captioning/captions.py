@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -14,15 +15,14 @@ import torch
 
 from runner.captioning.captioned import Captioned
 from runner.captioning.captioner import Captioner
-from runner.captioning.kept import Kept, Looked
+from runner.captioning.kept import Kept, Looked, Seen
 from runner.captioning.model import CaptionFacts
-from runner.captioning.share import Seen, Share
+from runner.captioning.share import Share
 from runner.data.decode import NAMED, skippable
-from runner.data.source import Source
+from runner.data.source import Place, Source, fetch
 from runner.memory import free_memory
 from runner.outputs.folder import RunFolder
 from runner.shown import shown
-from runner.signals import Stop
 
 if TYPE_CHECKING:
     from runner.processes.world import World
@@ -43,8 +43,8 @@ class Around:
         dtype: the number format of its weights.
         cache_dir: the cache root; what is written is kept below `cache_dir/captions`.
         folder: the run's folder, which gets captions/metadata.jsonl.
-        stop: asked between batches; what was captioned until then is kept.
-        world: the processes, which share the work.
+        world: the processes, which share the work, and the signals, which stop it between batches: what was captioned
+            until then is kept.
     """
 
     device: torch.device
@@ -52,7 +52,6 @@ class Around:
     cache_dir: Path
     folder: Path
     progress: Progress
-    stop: Stop
     world: World
 
 
@@ -74,20 +73,17 @@ def caption(source: Source, facts: CaptionFacts, section: dict[str, Any], around
     asked, world = section["caption"], around.world
     root, words = around.cache_dir / "captions", (asked["prompt"], asked["max_new_tokens"], str(around.dtype))
     kept = Kept(root / f"{_key(facts.fingerprint(), *words)}.jsonl")
-    with world.main_first():
-        source.fetch(around.progress)
+    fetch(source, around.progress, world)
     looked, new = _look(source, facts, section, kept, root / "pictures", around)
     free_memory()
     if not world.main:
         return Captioned(source, world.tell({}))
     if looked.broken:
-        message = skippable(looked.broken, len(looked.digests), section.get("on_error", "stop"))
+        message = skippable(looked.broken, len(looked.seen), section.get("on_error", "stop"))
         around.progress.warn(f"{message}: they get no caption")
-    captioned = Captioned(source, looked.captions(kept))
-    now = sum(text is not None and looked.digests[i] in new for i, text in captioned.captions.items())
-    _write_metadata(captioned, section.get("max_images"), now, around.folder, around.progress)
-    world.tell(captioned.captions)
-    return captioned
+    captions = looked.captions(kept)
+    _write_metadata(looked, captions, source, new, around)
+    return Captioned(source, world.tell(captions))
 
 
 def _look(
@@ -108,7 +104,7 @@ def _look(
             facts.files.fetch(facts.names, around.progress)
     load = partial(Captioner, facts, asked, device=around.device, dtype=around.dtype, progress=around.progress)
     look = {"background": background, "overwrite": asked["overwrite"]}
-    share = Share(kept, load, around.stop, batch_size=asked["batch_size"], **look)
+    share = Share(kept, load, world.stop, batch_size=asked["batch_size"], **look)
     looked = _go_through(source, limit, share, kept, around)
     if world.main:
         looked.write(place)
@@ -117,38 +113,39 @@ def _look(
 
 def _go_through(source: Source, limit: int | None, share: Share, kept: Kept, around: Around) -> Looked:
     """Looks at all pictures and keeps what is written for them, in the main process."""
-    done = around.world.gathered(share(source.part(around.world.rank, around.world.count, limit)))
-    seen: list[Seen] = []
+    world, seen = around.world, list[Seen]()
+    done = world.gathered(share(source.part(world.rank, world.count, limit)), share.reached)
     with around.progress.bar("Captioning", source.first(limit), unit="picture") as bar:
         for some, texts in done:
             new = {digest: text for digest, text in texts.items() if digest not in kept}  # alike in two shares
             if new:
-                with around.stop.deferred():
+                with world.stop.deferred():
                     kept.add(new.items())
                 share.written.update(new)
             seen += some
             bar.advance(len(some))
-    seen.sort()
-    return Looked([one.digest for one in seen], [(one.name, one.reason) for one in seen if one.reason])
+    return Looked(seen)
 
 
-def _write_metadata(captioned: Captioned, limit: int | None, written: int, folder: Path, progress: Progress) -> None:
+def _write_metadata(
+    looked: Looked, captions: Mapping[Place, str | None], source: Source, new: set[str], around: Around
+) -> None:
     """All pictures with their captions, old and new, into the run's folder; says how many there are of each."""
-    captions = captioned.captions
-    lines, without, had = [], [], 0
-    for i, (item, _) in enumerate(islice(captioned, limit if captioned.count is None else None)):
-        lines.append(json.dumps({"file_name": item.name, "text": item.caption}))  # names of any bytes survive in ASCII
-        if i not in captions:
-            had += item.caption is not None
-        elif item.caption is None:
-            without.append(shown(item.name, 100))
-    path = RunFolder(folder).write_text(METADATA, "".join(line + "\n" for line in lines))
-    done = len(captions) - len(without)
-    progress.say(f"{done:,} pictures captioned ({written:,} now), {had:,} had a caption: {shown(path, 1000)}")
+    texts = [(one.name, captions.get(one.place, one.caption)) for one in looked.seen]
+    if source.count is not None and source.count > len(texts):  # such a file is to name every picture of a folder
+        texts += [(item.name, item.caption) for item, _ in islice(source, len(texts), None)]
+    had = sum(text is not None for _, text in texts) - sum(text is not None for text in captions.values())
+    # Names of any bytes survive in ASCII.
+    lines = [json.dumps({"file_name": name, "text": text}) + "\n" for name, text in texts]
+    path = RunFolder(around.folder).write_text(METADATA, "".join(lines))
+    without = [shown(one.name, 100) for one in looked.seen if captions.get(one.place, "") is None]
+    now = sum(one.digest in new and captions[one.place] is not None for one in looked.seen)
+    done = f"{len(captions) - len(without):,} pictures captioned ({now:,} now)"
+    around.progress.say(f"{done}, {had:,} had a caption: {shown(path, 1000)}")
     if without:
         more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         named = ", ".join(without[:NAMED]) + more
-        progress.warn(f"the model had no words for {len(without)} of {len(captions)} pictures: {named}")
+        around.progress.warn(f"the model had no words for {len(without)} of {len(captions)} pictures: {named}")
 
 
 def _key(*deciding: Any) -> str:

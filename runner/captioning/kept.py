@@ -7,10 +7,10 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from runner.data.source import Place
 from runner.outputs.files import faults, write_bytes
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -64,36 +64,53 @@ class Kept:
         self._captions |= new
 
 
-@dataclass
-class Looked:
-    """What the pictures of a source are, in its order.
+class Seen(NamedTuple):
+    """A picture that was looked at.
 
     Attributes:
-        digests: of each picture; None for one that is not to be captioned or cannot be used.
-        broken: (name, reason) of those that cannot be used.
+        caption: that of its source.
+        digest: of its pixels; None for one that is not to be captioned or cannot be used.
+        reason: why it cannot be used; '' where it can.
     """
 
-    digests: list[str | None] = field(default_factory=list)
-    broken: list[tuple[str, str]] = field(default_factory=list)
+    place: Place
+    name: str
+    caption: str | None
+    digest: str | None
+    reason: str = ""
+
+
+class Looked:
+    """The pictures of a source.
+
+    Attributes:
+        seen: all of them, in its order.
+    """
+
+    def __init__(self, seen: Iterable[Seen] = ()) -> None:
+        self.seen = sorted(seen, key=lambda one: one.place)
 
     @classmethod
     def read(cls, path: Path) -> Looked | None:
         """What `write` kept at `path`; None where there is nothing or it is damaged."""
         try:
-            found = json.loads(path.read_bytes())
-            digests, broken = found["digests"], [(str(name), str(reason)) for name, reason in found["broken"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            rows = json.loads(path.read_bytes())
+            return cls(_seen(*row) for row in rows)
+        except (OSError, ValueError, TypeError):
             return None
-        good = isinstance(digests, list) and all(digest is None or _is_digest(digest) for digest in digests)
-        return cls(digests, broken) if good else None
+
+    @property
+    def broken(self) -> list[tuple[str, str]]:
+        """Name and reason of those that cannot be used."""
+        return [(one.name, one.reason) for one in self.seen if one.reason]
 
     def captioned_in(self, kept: Kept) -> bool:
         """Whether all that is to be captioned has been."""
-        return all(digest is None or digest in kept for digest in self.digests)
+        return all(one.digest is None or one.digest in kept for one in self.seen)
 
-    def captions(self, kept: Kept) -> dict[int, str | None]:
-        """The captions by the pictures' numbers; None where the model had no words."""
-        return {i: kept[digest] or None for i, digest in enumerate(self.digests) if digest is not None}
+    def captions(self, kept: Kept) -> dict[Place, str | None]:
+        """The captions by the pictures' places; None where the model had no words."""
+        return {one.place: kept[one.digest] or None for one in self.seen if one.digest is not None}
 
     def write(self, path: Path) -> None:
         """Keep it whole or not at all.
@@ -103,7 +120,7 @@ class Looked:
         """
         with faults(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, json.dumps({"digests": self.digests, "broken": self.broken}).encode("ascii"))
+        write_bytes(path, json.dumps(self.seen).encode("ascii"))
 
 
 def _line(line: bytes) -> tuple[str, str] | None:
@@ -114,6 +131,14 @@ def _line(line: bytes) -> tuple[str, str] | None:
     except (ValueError, RecursionError):
         pass
     return None
+
+
+def _seen(place: Any, name: Any, caption: Any, digest: Any, reason: Any) -> Seen:
+    shard, row = place
+    texts = isinstance(name, str) and isinstance(caption, str | None) and isinstance(reason, str)
+    if not (texts and isinstance(shard, int) and isinstance(row, int) and (digest is None or _is_digest(digest))):
+        raise ValueError(name)
+    return Seen(Place(shard, row), name, caption, digest, reason)
 
 
 def _is_digest(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from runner.captioning.captioner import Captioner
-from runner.captioning.kept import Kept
+from runner.captioning.kept import Kept, Seen
 from runner.data.decode import blamed, to_rgb
 from runner.data.source import Entry, Place
 from runner.data.workers import in_order
@@ -17,15 +17,6 @@ from runner.signals import Stop
 
 _SIDE = 1024  # pixels: the model sees larger pictures at this size, which bounds memory and its tokens
 _TOGETHER = 1024  # pictures told of at a time where nothing is written
-
-
-class Seen(NamedTuple):
-    """One picture: its digest where it is to be captioned, the reason where it cannot be used."""
-
-    place: Place
-    name: str
-    digest: str | None
-    reason: str = ""
 
 
 class Done(NamedTuple):
@@ -41,7 +32,7 @@ class Share:
     Args:
         kept: what was written before.
         load: the model.
-        stop: asked after each batch.
+        stop: the signals, which wait for the end of a batch.
         batch_size: how many pictures the model sees at once.
         background: as in the `data` section.
         overwrite: as in `data.caption`.
@@ -69,7 +60,7 @@ class Share:
         """What becomes of these pictures, some at a time.
 
         Raises:
-            ModelError, Refused, EnvironmentFault: the model, or the machine. Interrupted: a signal.
+            ModelError, Refused, EnvironmentFault: the model, or the machine.
         """
         seen: list[Seen] = []
         batch: dict[str, Image.Image] = {}
@@ -78,18 +69,16 @@ class Share:
             if image is not None and one.digest is not None and not self._has(one.digest):
                 batch.setdefault(one.digest, image)
             if len(batch) == self._size:
-                yield from self._told(Done(seen, self._write(batch)))
+                yield Done(seen, self._write(batch))
                 seen, batch = [], {}
             elif len(seen) == _TOGETHER:
                 yield Done(seen, {})
                 seen = []
-        yield from self._told(Done(seen, self._write(batch)))
+        yield Done(seen, self._write(batch))
 
-    def _told(self, done: Done) -> Iterator[Done]:
-        """What is handed on is kept when this goes on, and then the work may stop."""
-        yield done
-        if done.texts:
-            self._stop.check(f"after {len(self.written):,} captions, which are kept")
+    def reached(self) -> str:
+        """How far it has come, in words that follow 'stopped'."""
+        return f"after {len(self.written):,} captions, which are kept" if self.written else ""
 
     def _write(self, batch: dict[str, Image.Image]) -> dict[str, str]:
         if not batch:
@@ -108,13 +97,14 @@ class Share:
         """A picture, with its pixels if it is to be captioned and was not before."""
         place, (item, load) = placed
         if item.caption is not None and not self._overwrite:
-            return Seen(place, item.name, None), None
+            return Seen(place, item.name, item.caption, None), None
         try:
             image = to_rgb(load(), self._background)
         except Exception as error:  # pillow raises nearly anything on broken files
-            return Seen(place, item.name, None, blamed(item.name, error)), None
+            return Seen(place, item.name, item.caption, None, blamed(item.name, error)), None
         digest = sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+        seen = Seen(place, item.name, item.caption, digest)
         if self._has(digest):
-            return Seen(place, item.name, digest), None
+            return seen, None
         image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-        return Seen(place, item.name, digest), image
+        return seen, image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.data.buckets import nearest
 from runner.data.decode import blamed, none_usable, to_rgb
-from runner.data.source import Entry, Item, Place, Source
+from runner.data.source import Entry, Item, Place, Source, fetch
 from runner.data.store import Store, Writer
 from runner.data.transforms import Pixels, fit, require_thick
 from runner.data.workers import in_order
@@ -51,8 +51,7 @@ def decoded(
     Raises:
         EnvironmentFault: the machine fails while reading. What the source raises.
     """
-    with world.main_first():
-        source.fetch(progress)
+    fetch(source, progress, world)
     work = partial(
         _fitted,
         background=choices["background"],

@@ -15,6 +15,7 @@ from runner.errors import DataError, EnvironmentFault, ModelError, Refused
 from runner.shown import shown
 
 if TYPE_CHECKING:
+    from runner.processes.world import World
     from runner.progress import Progress
 
 _CAPTION_KEYS = ("instance_prompt", "caption_templates")
@@ -77,6 +78,11 @@ class Mixed(Source):
         """See `Source.fetch`: one source after the other."""
         for source in self._sources:
             source.fetch(progress)
+
+    def agree(self, world: World) -> None:
+        """See `Source.agree`: one source after the other."""
+        for source in self._sources:
+            source.agree(world)
 
     def __iter__(self) -> Iterator[Entry]:
         numbers = {name: number for number, name in enumerate(self.classes)}

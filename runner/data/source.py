@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 if TYPE_CHECKING:
     from PIL import Image
 
+    from runner.processes.world import World
     from runner.progress import Progress
 
 _TYPES = {
@@ -106,6 +107,9 @@ class Source(ABC):
     def fetch(self, progress: Progress) -> None:  # noqa: B027 (most sources have nothing to fetch)
         """Bring what must be downloaded before the pictures can be read, shown as a bar; call it before iterating."""
 
+    def agree(self, world: World) -> None:  # noqa: B027 (most sources know all from the start)
+        """What only reading all of it tells is read by the main process and told to the others."""
+
     def shown(self, limit: int | None) -> int | None:
         """How many pictures an epoch shows of the first `limit`, repeats counted; None where only reading tells."""
         return self.first(limit)
@@ -145,6 +149,13 @@ class Listed(Source):
     def __iter__(self) -> Iterator[Entry]:
         for index, item in enumerate(self.items):
             yield Entry(item, partial(self.picture, index))
+
+
+def fetch(source: Source, progress: Progress, world: World) -> None:
+    """`Source.fetch` by all processes that read it, the main one first; then they know alike what there is to read."""
+    with world.main_first():
+        source.fetch(progress)
+    source.agree(world)
 
 
 def open_source(section: Mapping[str, Any], *, offline: bool) -> Source:

@@ -7,7 +7,7 @@ a process notices at once when another is gone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -39,6 +39,7 @@ class Crew(World):
     """Several processes; see `World`."""
 
     def __init__(self, rank: int, count: int, group: Any, store: Any) -> None:
+        super().__init__()
         self.rank, self.count, self.store = rank, count, store
         self._group = group
 
@@ -62,16 +63,18 @@ class Crew(World):
         dist.destroy_process_group()
         self.count, self.store = 1, None
 
-    def gathered(self, own: Iterable[T]) -> Iterator[T]:
+    def gathered(self, own: Iterable[T], where: Callable[[], str] = str) -> Iterator[T]:
         remaining = iter(own)
-        while True:
-            thing = list(islice(remaining, 1))  # none where this process has no more
-            if not self.largest(len(thing)):
-                return
-            held: list[Any] | None = [None] * self.count if self.main else None
-            dist.gather_object(thing, held, dst=0, group=self._group)
-            for things in held or []:
-                yield from things
+        with self.stop.deferred():  # one that left by itself would be missed by the others
+            while not self.stop.asked():
+                thing = list(islice(remaining, 1))  # none where this process has no more
+                if not self.largest(len(thing)):
+                    return
+                held: list[Any] | None = [None] * self.count if self.main else None
+                dist.gather_object(thing, held, dst=0, group=self._group)
+                for things in held or []:
+                    yield from things
+        self.stop.check(where())
 
 
 def join(beside: Started, compute: dict[str, Any]) -> World:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+from runner.signals import Stop
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -18,11 +20,15 @@ class World:
         rank: this process's number.
         count: how many there are.
         store: what they write in for each other; None for one process.
+        stop: the signals, by which `gathered` ends.
     """
 
     rank: int = 0
     count: int = 1
     store: Any = None
+
+    def __init__(self) -> None:
+        self.stop = Stop("")  # nothing is heard before a run has its own
 
     @property
     def main(self) -> bool:
@@ -43,12 +49,21 @@ class World:
     def leave(self) -> None:
         """The work is done: each is alone from here on."""
 
-    def gathered(self, own: Iterable[T]) -> Iterator[T]:
+    def gathered(self, own: Iterable[T], where: Callable[[], str] = str) -> Iterator[T]:
         """The things that each process has, round by round in the order of ranks: in the main one, nothing elsewhere.
 
-        What waits to be taken is one thing of each process.
+        What waits to be taken is one thing of each process. Several processes stop for a signal after the same round,
+        whichever of them it came to.
+
+        Args:
+            where: what a signal's sentence says was reached.
+
+        Raises:
+            Interrupted: after a round that was taken.
         """
-        yield from own
+        for thing in own:
+            yield thing
+            self.stop.check(where())
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

@@ -15,7 +15,6 @@ from runner.outputs.folder import RunFolder
 from runner.processes.world import World
 from runner.progress import Bar, Progress, Smoothed, memory
 from runner.shown import shown
-from runner.signals import Stop
 from runner.training import checkpoints
 from runner.training.checkpoints import Checkpoint
 from runner.training.idle import Idle
@@ -45,7 +44,7 @@ class Keeper:
         origin: what is learned from, and the machine.
         validate: the validation loss of the model as it is; None without a validation set.
         idle: the parts that training does not need, which drawing does.
-        world: the processes.
+        world: the processes, and the signals that stop them.
     """
 
     training: dict[str, Any]
@@ -53,7 +52,6 @@ class Keeper:
     origin: Origin
     folder: RunFolder
     progress: Progress
-    stop: Stop
     grids: Grids
     idle: Idle
     validate: Callable[[], float] | None = None
@@ -152,7 +150,7 @@ class Keeper:
 
     def due(self, step: int) -> bool:
         extra = self._checkpoint_due(step) or self._grid_due(step) or self._validation_due(step)
-        return self.stop.asked() or extra
+        return self.world.stop.asked() or extra
 
     def reached(self, step: int, trainer: Trainer) -> None:
         if self._validation_due(step):
@@ -162,10 +160,10 @@ class Keeper:
         if self._grid_due(step):
             with suppress(Interrupted):  # the state is saved first; the grid is drawn when the run goes on
                 self._grid(trainer)
-        if self.stop.asked():
+        if self.world.stop.asked():
             if self.saved != step:
                 self._save(trainer)
-            self.stop.check(f"at step {step} of {self.work.steps}, its state is saved")
+            self.world.stop.check(f"at step {step} of {self.work.steps}, its state is saved")
         self._since = time.monotonic()
 
     def shrunk(self, step: int, before: Work, after: Work) -> None:

@@ -50,14 +50,13 @@ class Around:
         cache_dir: the cache root.
         grids: draws pictures on the way.
         allow_changes: whether the run goes on with other data than it began with.
-        world: the processes.
+        world: the processes, and the signals that stop them.
     """
 
     accelerator: Accelerator
     folder: RunFolder
     cache_dir: Path
     progress: Progress
-    stop: Stop
     grids: Grids
     allow_changes: bool
     world: World
@@ -80,39 +79,30 @@ def run_training(
         Diverged, EnvironmentFault: as the loop and the checkpoints say.
         Interrupted: after a checkpoint was written.
     """
-    training, device = values["training"], around.accelerator.device
+    training, compute, world = values["training"], values["compute"], around.world
     groups = method_of(values).attach(family, values)
     _checkpoint_gradients(family, training)
-    lay_out(family, values["compute"])
-    learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
-    order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
+    lay_out(family, compute)
     with guarded(values, training_mends(values)):
-        caches = Caches(family, values, around.cache_dir, around.progress, around.world)
-        batches = _batches(family, pictures, order, prior, values, caches, device)
-        batches.work = batches.work.shared(around.world.rank, around.world.count)
-        steps = batches.work.steps
-        idle = Idle(family, idle_parts(family, family.parts, values), device)
-        compiled = Compiled(family, values["compute"]["compile"], around.cache_dir / "compiled")
+        batches, validate_on = _batches(family, pictures, prior, values, around)
+        idle = Idle(family, idle_parts(family, family.parts, values), around.accelerator.device)
+        compiled = Compiled(family, compute["compile"], around.cache_dir / "compiled")
         trainer = Trainer(family, groups, training, around.accelerator, batches, compiled)
         objective = objective_of(values["model"]["type"])
-        validate = validation(family, batches, validate_on.tolist(), objective, around.accelerator, training)
-        origin = Origin.of(
-            (pictures, prior), values["compute"], around.cache_dir, around.allow_changes, around.world.count
-        )
-        keeper = Keeper(
-            *(training, batches.work, origin, around.folder, around.progress, around.stop, around.grids, idle),
-            *(validate, around.world),
-        )
+        validate = validation(family, batches, validate_on, objective, around.accelerator, training)
+        origin = Origin.of((pictures, prior), compute, around.cache_dir, around.allow_changes, world.count)
+        kept = (origin, around.folder, around.progress, around.grids, idle, validate, world)
+        keeper = Keeper(training, batches.work, *kept)
         keeper.resume(trainer)
         idle.rest()
-        with around.progress.bar("Train", steps, unit="step", start=trainer.step) as bar, around.stop.deferred():
-            keeper.bar = bar
-            with _stopping(around.stop), compiled.ready():
-                train(trainer, objective, keeper, values["seed"])
+        steps = batches.work.steps
+        bar = around.progress.bar("Train", steps, unit="step", start=trainer.step)
+        with bar as keeper.bar, world.stop.deferred(), _stopping(world.stop), compiled.ready():
+            train(trainer, objective, keeper, values["seed"])
     trainer.together.take(trainer.ema)
     idle.wake()
     _learned(family)
-    family.measure(batch.to(device) for batch in _plain(pictures, values))
+    family.measure(batch.to(around.accelerator.device) for batch in _plain(pictures, values))
 
 
 def _learned(family: Trainable) -> None:
@@ -123,22 +113,19 @@ def _learned(family: Trainable) -> None:
 
 
 def _batches(
-    family: Trainable,
-    pictures: Pictures,
-    order: Order,
-    prior: Pictures | None,
-    values: dict[str, Any],
-    caches: Caches,
-    device: torch.device,
-) -> Batches:
-    """What the run learns from, with what the frozen parts make of it."""
-    training, data = values["training"], values["data"]
+    family: Trainable, pictures: Pictures, prior: Pictures | None, values: dict[str, Any], around: Around
+) -> tuple[Batches, list[int]]:
+    """This process's share of what the run learns from, with what frozen parts make of it; what it is validated on."""
+    training, data, device = values["training"], values["data"], around.accelerator.device
+    learn_from, validate_on = held_out(pictures, training["validation_split"], values["seed"])
+    order = Order(pictures, training["batch_size"], values["seed"], indices=learn_from)
+    caches = Caches(family, values, around.cache_dir, around.progress, around.world)
     before = None
     if prior is not None:
         before = Prior(prior, data["prior"]["prompt"], data["prior"]["weight"], caches.latents(prior))
-    return Batches(
+    batches = Batches(
         pictures,
-        work=Work.of(training, len(order)),
+        work=Work.of(training, len(order)).shared(around.world.rank, around.world.count),
         data=data,
         seed=values["seed"],
         shape=family.shape,
@@ -154,6 +141,7 @@ def _batches(
         prior=before,
         pin_for=device if device.type == "cuda" else None,
     )
+    return batches, validate_on.tolist()
 
 
 def _plain(pictures: Pictures, values: dict[str, Any]) -> Iterator[Tensor]:

@@ -22,8 +22,9 @@ CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 def around(place, folder, progress, stop, world=None):
     """What captioning works with: a cache at a place, a run's folder."""
-    given = {"cache_dir": place / "cache", "folder": folder, "progress": progress, "stop": stop}
-    return Around(**CPU, **given, world=world or World())
+    world = world or World()
+    world.stop = stop
+    return Around(**CPU, cache_dir=place / "cache", folder=folder, progress=progress, world=world)
 
 
 TEMPLATE = (
