@@ -100,9 +100,11 @@ class Hub(Table):
         parquet_files = here if self._repository.kind == "parquet" else {}
         self._tables = {name: _Parquet(files) for name, files in parquet_files.items()}
 
-    def _all_rows(self, names: list[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    def _all_rows(
+        self, names: list[str], start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[str, int, dict[str, Any]]]:
         with self._reading():
-            yield from super()._all_rows(names)
+            yield from super()._all_rows(names, start, stop)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

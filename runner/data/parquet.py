@@ -97,13 +97,13 @@ class ParquetRows:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = list(files)
-        self.count = 0
+        self._counts: list[int] = []
         for file in self._files:
             problem = check(file)
             if problem is not None:
                 raise DataError(f"{shown(file, 1000)} {problem}: delete it and download it again")
             with _opened(file) as parquet:
-                self.count += parquet.metadata.num_rows
+                self._counts.append(parquet.metadata.num_rows)
                 schema = parquet.schema_arrow
             if file == self._files[0]:
                 self.schema = schema
@@ -113,13 +113,16 @@ class ParquetRows:
                     f"{shown(self._files[0].name)} has {shown(', '.join(self.schema.names))}: "
                     "name one of them, or set data.split or data.config"
                 )
+        self.count = sum(self._counts)
 
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        """Every row as a dictionary of these columns."""
-        for file in self._files:
-            with _opened(file) as parquet:
-                for batch in parquet.iter_batches(_ROWS, columns=columns):
-                    yield from batch.to_pylist()
+    def rows(self, columns: list[str], start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
+        """Rows `start` to `stop` as dictionaries of these columns."""
+        stop = self.count if stop is None else stop
+        for file, count in zip(self._files, self._counts, strict=True):
+            if stop > 0 and start < count:
+                with _opened(file) as parquet:
+                    yield from _rows(parquet, columns, start, stop)
+            start, stop = start - count, stop - count
 
 
 @contextmanager
@@ -131,6 +134,21 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
         raise DataError(
             f"{shown(file, 1000)} is damaged ({shown(error, 100)}): delete it and download it again"
         ) from error
+
+
+def _rows(parquet: pq.ParquetFile, columns: list[str], start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """Rows `start` to `stop` of a file; no row group that holds none of them is read."""
+    for group in range(parquet.num_row_groups):
+        size = parquet.metadata.row_group(group).num_rows
+        if stop > 0 and start < size:
+            at = 0
+            for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=columns):
+                wanted = slice(max(0, start - at), max(0, stop - at))
+                yield from batch[wanted].to_pylist()
+                at += len(batch)
+                if at >= stop:
+                    break
+        start, stop = start - size, stop - size
 
 
 def _split_of(file: Path, folder: Path) -> str:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,9 @@ class StreamRows:
         """In how many pieces the split lies: its files."""
         return int(self._stream.num_shards)
 
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        """Every row as a dictionary of these columns; pictures stay undecoded."""
-        yield from self._stream.decode(False).select_columns(columns)
+    def rows(self, columns: list[str], start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
+        """Rows `start` to `stop` as dictionaries of these columns; pictures stay undecoded."""
+        yield from islice(self._stream.decode(False).select_columns(columns), start, stop)
 
     def rows_of(self, shard: int, columns: list[str]) -> Iterator[dict[str, Any]]:
         """As `rows`, of one of the pieces: no other is read."""

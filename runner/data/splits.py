@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from runner.errors import DataError
@@ -55,6 +55,18 @@ def parse(spec: str, counts: Mapping[str, int | None]) -> list[Part]:
             raise DataError(f"data.split '{shown(text.strip())}' holds no row" + _of(count))
         parts.append(Part(split, begin, end))
     return parts
+
+
+def between(parts: Iterable[Part], start: int, stop: int | None) -> Iterator[Part]:
+    """Rows `start` to `stop` of all that the parts hold, counted through: 0 to None where a part has no known end."""
+    for split, first, last in parts:
+        end = last if stop is None or last is None else min(last, first + stop)
+        begin = first + max(0, start)
+        if end is None or begin < end:
+            yield Part(split, begin, end)
+        if last is not None:
+            start -= last - first
+            stop = None if stop is None else stop - (last - first)
 
 
 def _match(text: str, spec: str) -> tuple[str, str | None, str | None]:

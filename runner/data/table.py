@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from itertools import islice
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from datasets import ClassLabel
 from PIL import Image
 
 from runner.data import columns, splits
 from runner.data.decode import BadPicture, open_picture
-from runner.data.source import Entry, Item, Source
+from runner.data.source import Entry, Item, Place, Source
 from runner.errors import DataError
 from runner.shown import shown
+
+if TYPE_CHECKING:
+    from runner.processes.world import World
 
 _MOST_CLASSES = 10_000  # a column with more values is no column of classes
 _LARGEST = 2**30  # bytes of one file in a stream: an archive may unpack to anything
@@ -28,7 +30,7 @@ class Rows(Protocol):
     @property
     def features(self) -> Mapping[str, Any]: ...
 
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]: ...
+    def rows(self, columns: list[str], start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]: ...
 
 
 class Table(Source):
@@ -80,8 +82,25 @@ class Table(Source):
                 raise DataError(f"data.label_column '{shown(self._label)}' has over {_MOST_CLASSES} values: no classes")
         return {value: str(value) for value in sorted(values - {None})}
 
+    def agree(self, world: World) -> None:
+        """See `Source.agree`: the classes, where the values of a column are to be read for them."""
+        self._classes = world.tell(self._classes if world.main else {})
+
+    def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
+        """See `Source.part`; shares are rows that lie together, so that none reads those of the others."""
+        total = self.first(limit)
+        if total is None or self.streamed:
+            yield from super().part(rank, count, limit)
+            return
+        start, stop = rank * total // count, (rank + 1) * total // count
+        for row, entry in enumerate(self._entries(start, stop), start):
+            yield Place(0, row), entry
+
     def __iter__(self) -> Iterator[Entry]:
-        for split, number, row in self._all_rows(self._columns()):
+        return self._entries(0, None)
+
+    def _entries(self, start: int, stop: int | None) -> Iterator[Entry]:
+        for split, number, row in self._all_rows(self._columns(), start, stop):
             yield self._entry(f"{split}/{number}", row)
 
     def _columns(self) -> list[str]:
@@ -113,12 +132,13 @@ class Table(Source):
             raise BadPicture("is a file of over 1 GiB")
         return open_picture(io.BytesIO(data))
 
-    def _all_rows(self, names: list[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """Split, number in the split, and row, for all that the split and its slices choose."""
-        for part in self._parts():
-            chosen = islice(self._rows(part.split).rows(names), part.start, part.stop)
-            for number, row in enumerate(chosen, part.start):
-                yield part.split, number, row
+    def _all_rows(
+        self, names: list[str], start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Split, number in the split, and row: of all that is chosen, those from `start` to `stop`."""
+        for split, first, last in splits.between(self._parts(), start, stop):
+            for number, row in enumerate(self._rows(split).rows(names, first, last), first):
+                yield split, number, row
 
     def _parts(self) -> list[splits.Part]:
         return splits.parse(self._split, self._counts())

@@ -14,6 +14,7 @@ from PIL import Image
 
 from runner.data.cache import prepare
 from runner.data.hub import OnDisk, open_hub
+from runner.data.source import Place
 from runner.errors import DataError
 from runner.processes.world import World
 
@@ -96,6 +97,36 @@ def test_a_folder_of_shards_in_splits(tmp_path):
     assert levels(opened(tmp_path, split="train[50%:]")) == [4, 5, 6]
     assert opened(tmp_path, split="train[2:5]+test").count == 5
     assert [entry.item.name for entry in opened(tmp_path, split="train[2:4]")] == ["train/2 2.png", "train/3 3.png"]
+
+
+@pytest.mark.parametrize(("count", "limit"), [(1, None), (2, None), (3, None), (40, None), (2, 7)])
+def test_shares_are_together_all_rows_in_their_order(tmp_path, count, limit):
+    for i in range(3):
+        saved(tmp_path / f"data/train-{i:05d}-of-00003.parquet", flowers(5, 5 * i))
+    saved(tmp_path / "data/test.parquet", flowers(4, 50))
+    source = opened(tmp_path, split="test+train[2:-1]+train[:1]")
+    whole = [entry.item.name for entry in source][:limit]
+    assert len(whole) == (limit or 4 + 12 + 1)
+    rows = [(place, entry.item.name) for rank in range(count) for place, entry in source.part(rank, count, limit)]
+    assert rows == [(Place(0, row), name) for row, name in enumerate(whole)]
+
+
+def test_a_share_reads_no_row_group_but_its_own(tmp_path, monkeypatch):
+    for i in range(2):
+        table = pa.table({"image": [png(10 * i + j) for j in range(9)]})
+        pq.write_table(table, tmp_path / f"train-{i:05d}-of-00002.parquet", row_group_size=3)
+    read, plain = [], pq.ParquetFile.iter_batches
+
+    def noted(file, *arguments, row_groups, **options):
+        read.append((file.metadata.num_rows, *row_groups))
+        return plain(file, *arguments, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    source, expected = opened(tmp_path), [*range(9), *range(10, 19)]
+    for rank, groups in enumerate([[0, 1], [2, 0], [1, 2]]):
+        read.clear()
+        assert levels(entry for _, entry in source.part(rank, 3, None)) == expected[6 * rank : 6 * rank + 6]
+        assert read == [(9, group) for group in groups]
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,27 @@ import json
 import shutil
 from itertools import chain
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from runner.data import decoded
 from runner.data.cache import prepare
 from runner.data.folder import Folder
+from runner.data.hub import open_hub
+from runner.data.parquet import ParquetRows
 from runner.data.source import Entry, Item, Place, Source
 from runner.processes import started
 from runner.processes.crew import join
 from runner.processes.world import World
 from runner.progress import silent
+from tests.data.test_parquet import png
 from tests.several.crew import ends
 
 KEYS = {"resolution": 16, "on_error": "skip", "max_images": None}
 COUNT = 23
+KINDS = [("folder", None, 2), ("folder", 12, 3), ("pieces", None, 3), ("table", None, 2)]
 
 
 class Pieces(Source):
@@ -51,9 +57,22 @@ def lay(folder):
             path.write_bytes(b"no picture")
 
 
+def table(path):
+    """Rows of which every fifth is broken, with a column of classes that have no numbers."""
+    if not path.exists():
+        pictures = [b"no picture" if i % 5 == 0 else png(10 * i) for i in range(COUNT)]
+        kinds = ["rose" if i % 2 else "tulip" for i in range(COUNT)]
+        pq.write_table(pa.table({"image": pictures, "kind": kinds}), path, row_group_size=4)
+    asked = {"image_column": None, "caption_column": None, "label_column": "kind"}
+    place = {"id": str(path), "config": None, "split": "train", "revision": None}
+    return open_hub(**place, **asked, streaming=False, offline=True)
+
+
 def source(folder, kind):
     if kind == "pieces":
         return Pieces()
+    if kind == "table":
+        return table(folder / "flowers.parquet")
     if not (folder / "mine").exists():
         lay(folder)
     return Folder(id=str(folder / "mine"), caption_column="text", metadata_file=None)
@@ -74,21 +93,27 @@ def looked(world, folder, kind, limit, cache):
 def work(folder, kind, limit, *alters):
     """In each process: what it sees, and which pictures it has decoded."""
     world, decodes, fitted = join(started(), {"device": "cpu", "strategy": "ddp"}), [], decoded._fitted
+    columns, rows = [], ParquetRows.rows
 
     def noted(placed, **options):
         decodes.append(placed[1].item.name)
         return fitted(placed, **options)
 
-    decoded._fitted = noted
+    def read(self, names, *bounds):
+        columns.append(names)
+        return rows(self, names, *bounds)
+
+    decoded._fitted, ParquetRows.rows = noted, read
     for alter in alters:
         alter(world.rank)
     (folder / f"seen-{world.rank}").write_text(looked(world, folder, kind, limit, "many"))
     (folder / f"decodes-{world.rank}").write_text(json.dumps(decodes))
+    (folder / f"columns-{world.rank}").write_text(json.dumps(columns))
     return 0
 
 
 @pytest.mark.parametrize("together", [2, 256])
-@pytest.mark.parametrize(("kind", "limit", "count"), [("folder", None, 2), ("folder", 12, 3), ("pieces", None, 3)])
+@pytest.mark.parametrize(("kind", "limit", "count"), KINDS)
 def test_the_pictures_are_those_of_one_process(here, monkeypatch, kind, limit, count, together):
     monkeypatch.setattr(decoded, "_TOGETHER", together * 3 * 16**2)
     alone = looked(World(), here, kind, limit, "alone")
@@ -102,6 +127,13 @@ def test_the_pictures_are_those_of_one_process(here, monkeypatch, kind, limit, c
     assert found == len(rows) + len(skipped) == (15 if kind == "pieces" else limit or COUNT)
     assert all(shares)
     assert not list((here / "many" / "pictures").glob(".tmp*"))
+
+
+def test_the_classes_of_a_table_are_read_by_one_process(here):
+    codes, said = ends(here, 2, here, "table", None, work=work)
+    assert codes == [0, 0], said
+    columns = [json.loads((here / f"columns-{rank}").read_text()) for rank in range(2)]
+    assert columns == [[["kind"], ["image", "kind"]], [["image", "kind"]]]
 
 
 def test_what_is_kept_already_is_decoded_by_none(here):
