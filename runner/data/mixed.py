@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from runner.data.source import Entry, Origin, Source, open_source
+from runner.data.source import Entry, Origin, Place, Source, open_source
 from runner.errors import DataError, EnvironmentFault, ModelError, Refused
 from runner.shown import shown
 
@@ -84,13 +84,24 @@ class Mixed(Source):
         for source in self._sources:
             source.agree(world)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
+        """See `Source.part`: a share of each source."""
+        if limit is not None and self.count is None:
+            yield from super().part(rank, count, limit)
+            return
+        left = limit
         numbers = {name: number for number, name in enumerate(self.classes)}
         for origin, (source, prefix) in enumerate(zip(self._sources, self._names, strict=True)):
             labels = [numbers[name] for name in source.classes]
-            for item, load in source:
+            for (_, row), (item, load) in source.part(rank, count, left):
                 label = None if item.label is None else labels[item.label]
-                yield Entry(replace(item, name=f"{prefix}/{item.name}", label=label, origin=origin), load)
+                item = replace(item, name=f"{prefix}/{item.name}", label=label, origin=origin)
+                yield Place(origin, row), Entry(item, load)
+            read = source.first(left)
+            left = None if left is None or read is None else left - read
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for _, entry in self.part(0, 1, None))
 
 
 def _placed(message: str, place: str) -> str:

@@ -98,6 +98,16 @@ def test_a_folder_and_a_table(tmp_path, picture):
     assert source.count == 3
 
 
+@pytest.mark.parametrize(("count", "limit"), [(1, 4), (2, None), (2, 2), (3, 6)])
+def test_shares_are_together_all_pictures_in_their_order(tmp_path, picture, count, limit):
+    for i in range(3):
+        picture(tmp_path / f"a/{i}.png")
+    sources = [entry(tmp_path / "a"), table(tmp_path / "t.parquet", 4), entry(tmp_path / "a")]
+    source = Mixed(sources=sources, offline=True)
+    rows = [(place, entry.item.name) for rank in range(count) for place, entry in source.part(rank, count, limit)]
+    assert [name for _, name in sorted(rows)] == names(source)[:limit]
+
+
 def test_the_fingerprint_follows_sources_and_their_order(tmp_path, picture):
     picture(tmp_path / "a/1.png")
     picture(tmp_path / "b/1.png", colour=(1, 2, 3), size=(30, 30))
