@@ -1,7 +1,9 @@
 """Pictures that several processes decode are those that one decodes, in the same order."""
 
 import json
+import os
 import shutil
+import signal
 from itertools import chain
 
 import pyarrow as pa
@@ -15,10 +17,13 @@ from runner.data.folder import Folder
 from runner.data.hub import open_hub
 from runner.data.parquet import ParquetRows
 from runner.data.source import Entry, Item, Place, Source
+from runner.errors import RecipeError
 from runner.processes import started
 from runner.processes.crew import join
+from runner.processes.voice import one_voice
 from runner.processes.world import World
 from runner.progress import silent
+from runner.signals import Stop
 from tests.data.test_parquet import png
 from tests.several.crew import ends
 
@@ -141,6 +146,38 @@ def test_what_is_kept_already_is_decoded_by_none(here):
     codes, said = ends(here, 2, here, "folder", None, work=work)
     assert codes == [0, 0], said
     assert [(here / f"decodes-{rank}").read_text() for rank in range(2)] == ["[]", "[]"]
+
+
+def stopped(folder, hit):
+    """In each process: its exit code, where a signal comes to one of them while it decodes."""
+    world, fitted, done = join(started(), {"device": "cpu", "strategy": "ddp"}), decoded._fitted, []
+
+    def noted(placed, **options):
+        done.append(placed)
+        if world.rank == hit and len(done) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return fitted(placed, **options)
+
+    decoded._fitted, decoded._TOGETHER = noted, 3 * 16**2
+    try:
+        with Stop("run again", world.largest, quiet=not world.main) as world.stop, one_voice(world):
+            looked(world, folder, "folder", None, "many")
+    except RecipeError as error:
+        print(type(error).__name__, error)
+        return error.exit_code
+    return 0
+
+
+@pytest.mark.parametrize("hit", [0, 1])
+def test_a_signal_to_one_process_stops_all_in_order(here, hit):
+    lay(here)
+    codes, said = ends(here, 3, here, hit, work=stopped)
+    assert codes == [143] * 3, said
+    assert "Interrupted stopped: run again" in said[0]
+    assert ["gone without a word" in text for text in said] == [False] * 3
+    assert not list((here / "many" / "pictures").iterdir())
+    codes, said = ends(here, 2, here, "folder", None, work=work)
+    assert codes == [0, 0], said
 
 
 def test_a_process_that_sees_other_data_says_so(here):

@@ -97,7 +97,10 @@ def test_who_is_killed_under_recipe_run_ends_it_with_a_sentence(here, started):
 
 
 @pytest.mark.slow
-def test_who_is_killed_while_pictures_are_decoded_ends_it_with_a_sentence(here):
+@pytest.mark.parametrize(
+    ("number", "code", "state"), [(signal.SIGKILL, 5, "failed"), (signal.SIGTERM, 143, "interrupted")]
+)
+def test_a_signal_to_one_process_while_pictures_are_decoded_ends_all_with_a_sentence(here, number, code, state):
     data = {"type": "builtin", "num_images": 20000, "resolution": 64}
     recipe = toy(data=data, compute={"processes": 2, "mixed_precision": "fp32"})
     (here / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -109,13 +112,17 @@ def test_who_is_killed_while_pictures_are_decoded_ends_it_with_a_sentence(here):
             assert process.poll() is None, (here / "said").read_text()
             time.sleep(0.05)
         time.sleep(1)
-        psutil.Process(process.pid).children()[1].kill()
-        assert process.wait(120) == 5
+        psutil.Process(process.pid).children()[1].send_signal(number)
+        assert process.wait(120) == code
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
-    assert "gone without a word" in (here / "said").read_text() or "(SIGKILL" in (here / "said").read_text()
+    text = (here / "said").read_text()
+    assert text.count("recipe: ") == 1, text
+    assert ("stopped: the same command goes on with" if code == 143 else "is gone without a word") in text
+    assert "c10d" not in text
+    assert record(here)["state"] == state
 
 
 @pytest.mark.slow
