@@ -7,6 +7,7 @@ import pytest
 
 from runner.captioning import caption, inspect
 from runner.captioning.captioner import Captioner
+from runner.data.source import Place, Source
 from runner.errors import RecipeError
 from runner.processes import started
 from runner.processes.crew import join
@@ -31,6 +32,25 @@ def data(here):
     (folder / "03.txt").write_text("my own words")
     (folder / "05.png").write_bytes(b"no picture")
     return folder
+
+
+class InPieces(Source):
+    """A folder as a stream of pieces of four pictures, each read by one process; `read` names what was."""
+
+    streamed, count, classes = True, None, ()
+
+    def __init__(self, data):
+        self._whole, self.read = source_of(data), []
+        self.fingerprint = self._whole.fingerprint
+
+    def part(self, rank, count, limit):
+        for number, entry in enumerate(self._whole):
+            if number // 4 % count == rank:
+                self.read.append(entry.item.name)
+                yield Place(number // 4, number % 4), entry
+
+    def __iter__(self):
+        return (entry for _, entry in self.part(0, 1, None))
 
 
 def captions(world, data, model, place, limit=None, stop=None):
@@ -63,6 +83,22 @@ def work(data, model, place, limit, stops_after=None):
     return 0
 
 
+def in_pieces(world, data, model, place):
+    """Place, name and caption of this process's share of what was captioned, and what was read for it."""
+    (place / "run").mkdir(parents=True, exist_ok=True)
+    source, facts = InPieces(data), inspect(files_of(model), allow_pickle=False)
+    section, where = {**SECTION, "max_images": None}, around(place, place / "run", silent(), Stop("run again"), world)
+    share = caption(source, facts, section, where).part(world.rank, world.count, None)
+    return [[*place, entry.item.name, entry.item.caption] for place, entry in share], source.read
+
+
+def pieces_work(data, model, place):
+    """In each process: its share."""
+    world = join(started(), {"device": "cpu", "strategy": "ddp"})
+    (place / f"pieces-{world.rank}").write_text(json.dumps(in_pieces(world, data, model, place)))
+    return 0
+
+
 def kept(place):
     """How many captions are on the disk."""
     (path,) = (place / "cache" / "captions").glob("*.jsonl")
@@ -85,6 +121,19 @@ def test_the_captions_are_those_of_one_process(here, data, blip, count, limit): 
     codes, said = ends(here, count, data, blip, here / "many", limit, work=work)
     assert codes == [0] * count, said
     assert [(here / "many" / f"shown-{rank}").read_text() for rank in range(count)] == ["0"] * count
+
+
+def test_each_piece_of_a_stream_is_captioned_and_read_by_one(here, data, blip):  # noqa: F811
+    alone, read = in_pieces(World(), data, blip, here / "alone")
+    assert read == NAMES * 2  # once to caption, once for what comes after
+    (here / "many").mkdir()
+    codes, said = ends(here, 2, data, blip, here / "many", work=pieces_work)
+    assert codes == [0, 0], said
+    shares = [json.loads((here / "many" / f"pieces-{rank}").read_text()) for rank in range(2)]
+    assert sorted(row for share, _ in shares for row in share) == alone
+    assert [read for _, read in shares] == [[name for *_, name, _ in share] * 2 for share, _ in shares]
+    lines = [(here / place / "run" / "captions" / "metadata.jsonl").read_text() for place in ("alone", "many")]
+    assert lines[0] == lines[1] and lines[0].count("\n") == len(NAMES)
 
 
 def test_a_signal_keeps_what_was_written_and_the_work_goes_on(here, data, blip):  # noqa: F811
