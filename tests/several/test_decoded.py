@@ -135,6 +135,7 @@ def test_the_pictures_are_those_of_one_process(here, monkeypatch, kind, limit, c
 
 
 def test_the_classes_of_a_table_are_read_by_one_process(here):
+    table(here / "flowers.parquet")
     codes, said = ends(here, 2, here, "table", None, work=work)
     assert codes == [0, 0], said
     columns = [json.loads((here / f"columns-{rank}").read_text()) for rank in range(2)]
