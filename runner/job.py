@@ -101,8 +101,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
         again = _again(folder.path)
         from runner.signals import Stop
 
-        with folder.lock() as notice, Stop(again, world.largest) as stop, _recorded(folder), one_voice(world, again):
-            world.stop = stop
+        with folder.lock() as notice, Stop(again) as world.stop, _recorded(folder), one_voice(world, again):
             if notice:
                 progress.say(notice)
             if earlier and earlier.made_anew:
@@ -113,7 +112,7 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
                 asked=earlier.asked if earlier else asked(recipe),
                 settled=settled.values,
             )
-            world.tell((settled.values, folder.path))
+            world.tell((settled.values, folder.path, settled.model.classes if settled.model else []))
             _run(settled, folder, arguments, progress, world)
     _tell(folder, progress, again=not arguments.smoke)
 
@@ -128,20 +127,18 @@ def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     _quiet_libraries()
     with aloud():
         world = join(beside, recipe.values["compute"])
-    with Stop("run the same command again", world.largest, quiet=True) as stop, one_voice(world):
-        world.stop = stop
-        nothing: tuple[dict[str, Any], Path] = ({}, Path())
-        values, path = world.tell(nothing)  # of the main process
+    with Stop("run the same command again", quiet=True) as world.stop, one_voice(world):
+        nothing: tuple[dict[str, Any], Path, list[str]] = ({}, Path(), [])
+        values, path, classes = world.tell(nothing)  # of the main process
         if not path.is_dir():
             raise EnvironmentFault(
                 f"process {world.rank} does not see the run's folder {shown(path, 1000)}: choose one that all machines "
                 "share with --output-dir"
             )
-        stop.again = _again(path)
-        with one_voice(world, stop.again):
-            settled = settle(
-                replace(recipe, values=values), offline=arguments.offline, allow_pickle=arguments.allow_pickle
-            )
+        world.stop.again = _again(path)
+        with one_voice(world, world.stop.again):
+            options = {"offline": arguments.offline, "allow_pickle": arguments.allow_pickle}
+            settled = settle(replace(recipe, values=values), **options, classes=classes)
             _run(replace(settled, values=values), RunFolder(path), arguments, silent(), world)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -26,14 +26,13 @@ class Stop:
 
     Args:
         again: how to go on, the last words of every message.
-        largest: the largest of a number that each of several processes has, for what they stop at together.
         quiet: another process speaks.
     """
 
-    def __init__(self, again: str, largest: Callable[[int], int] = int, *, quiet: bool = False) -> None:
+    def __init__(self, again: str, *, quiet: bool = False) -> None:
         self.again = again
         self.requested: int | None = None
-        self._largest, self._quiet = largest, quiet
+        self._quiet = quiet
         self._defer = self._failed = False
         self._own = False  # whether a signal came to this process itself
         self._before: dict[int, Any] = {}
@@ -65,13 +64,6 @@ class Stop:
         finally:
             self._defer = before
 
-    def asked(self) -> bool:
-        """Whether a signal has come, to whichever of the processes: all of them ask, and stop at the same place."""
-        number = self._largest(self.requested or 0)
-        if number:
-            self.requested = number
-        return number != 0
-
     def check(self, where: str = "") -> None:
         """Raises the signal that was noted, if there was one.
 
@@ -93,7 +85,7 @@ class Stop:
             if self._quiet:
                 return
             with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
-                os.write(2, b"\nstopping after this step; a second signal stops at once, without saving it\n")
+                os.write(2, b"\nstopping at the next safe place; a second signal stops at once, and saves nothing\n")
             return
         self.check()
 

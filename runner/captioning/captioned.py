@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from hashlib import sha256
-from json import dumps
 from typing import TYPE_CHECKING
 
 from runner.data.source import Entry, Place, Source
@@ -20,13 +18,14 @@ class Captioned(Source):
     Args:
         source: the pictures, fetched.
         captions: by the places that `source.part` tells; None takes a picture's caption away.
+        fingerprint: of the source with these captions.
     """
 
-    def __init__(self, source: Source, captions: Mapping[Place, str | None]) -> None:
+    def __init__(self, source: Source, captions: Mapping[Place, str | None], fingerprint: str) -> None:
         self._source, self.captions = source, captions
         self.classes, self.count, self.origins = source.classes, source.count, source.origins
         self.streamed = source.streamed
-        self.fingerprint = sha256(dumps([source.fingerprint, sorted(captions.items())]).encode("ascii")).hexdigest()
+        self.fingerprint = fingerprint
 
     def fetch(self, progress: Progress) -> None:
         self._source.fetch(progress)

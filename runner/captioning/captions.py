@@ -19,6 +19,7 @@ from runner.captioning.kept import Kept, Looked, Seen
 from runner.captioning.model import CaptionFacts
 from runner.captioning.share import Share
 from runner.data.decode import NAMED, skippable
+from runner.data.folder import Folder
 from runner.data.source import Place, Source, fetch
 from runner.memory import free_memory
 from runner.outputs.folder import RunFolder
@@ -77,13 +78,15 @@ def caption(source: Source, facts: CaptionFacts, section: dict[str, Any], around
     looked, new = _look(source, facts, section, kept, root / "pictures", around)
     free_memory()
     if not world.main:
-        return Captioned(source, world.tell({}))
+        return Captioned(source, *world.tell(({}, "")))
     if looked.broken:
         message = skippable(looked.broken, len(looked.seen), section.get("on_error", "stop"))
         around.progress.warn(f"{message}: they get no caption")
     captions = looked.captions(kept)
     _write_metadata(looked, captions, source, new, around)
-    return Captioned(source, world.tell(captions))
+    by_number = [(i, captions[one.place]) for i, one in enumerate(looked.seen) if one.place in captions]
+    fingerprint = sha256(json.dumps([source.fingerprint, by_number]).encode("ascii")).hexdigest()
+    return Captioned(source, *world.tell((captions, fingerprint)))
 
 
 def _look(
@@ -95,8 +98,8 @@ def _look(
     """
     asked, limit, world = section["caption"], section.get("max_images"), around.world
     background = section.get("background", "#ffffff")  # a source that draws its own pictures has none of these keys
-    place = root / f"{_key(source.fingerprint, background, asked['overwrite'], limit)}.json"
-    found = Looked.read(place)
+    place = root / f"{_key(source.fingerprint, background, asked['overwrite'], limit, source.streamed)}.json"
+    found = Looked.read(place) if world.main else None
     if world.tell(found is not None and found.captioned_in(kept)):
         return found or Looked(), set()
     if world.count > 1:  # each loads the model
@@ -132,7 +135,7 @@ def _write_metadata(
 ) -> None:
     """All pictures with their captions, old and new, into the run's folder; says how many there are of each."""
     texts = [(one.name, captions.get(one.place, one.caption)) for one in looked.seen]
-    if source.count is not None and source.count > len(texts):  # such a file is to name every picture of a folder
+    if isinstance(source, Folder):  # of which it is to name every picture, also those behind `max_images`
         texts += [(item.name, item.caption) for item, _ in islice(source, len(texts), None)]
     had = sum(text is not None for _, text in texts) - sum(text is not None for text in captions.values())
     # Names of any bytes survive in ASCII.

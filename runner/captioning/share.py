@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
@@ -12,11 +13,10 @@ from runner.captioning.captioner import Captioner
 from runner.captioning.kept import Kept, Seen
 from runner.data.decode import blamed, to_rgb
 from runner.data.source import Entry, Place
-from runner.data.workers import in_order
+from runner.data.workers import SOON, in_order
 from runner.signals import Stop
 
 _SIDE = 1024  # pixels: the model sees larger pictures at this size, which bounds memory and its tokens
-_TOGETHER = 1024  # pictures told of at a time where nothing is written
 
 
 class Done(NamedTuple):
@@ -62,7 +62,7 @@ class Share:
         Raises:
             ModelError, Refused, EnvironmentFault: the model, or the machine.
         """
-        seen: list[Seen] = []
+        seen, since = list[Seen](), time.monotonic()
         batch: dict[str, Image.Image] = {}
         for one, image in in_order(self._look, entries, by_all=True):
             seen.append(one)
@@ -70,10 +70,10 @@ class Share:
                 batch.setdefault(one.digest, image)
             if len(batch) == self._size:
                 yield Done(seen, self._write(batch))
-                seen, batch = [], {}
-            elif len(seen) == _TOGETHER:
+                seen, batch, since = [], {}, time.monotonic()
+            elif time.monotonic() - since > SOON:
                 yield Done(seen, {})
-                seen = []
+                seen, since = [], time.monotonic()
         yield Done(seen, self._write(batch))
 
     def reached(self) -> str:

@@ -62,14 +62,9 @@ def read_metadata(
                 missing.append(f"{shown(name)} in line {line}")
             places[name] = place
             captions[name] = _caption(row.get(column), f"{place}, column {shown(column)}")
-        if missing:
-            are = "a picture that is" if len(missing) == 1 else f"{len(missing)} pictures that are"
-            raise DataError(f"{shown(file)} names {are} not there ({_first(missing)}): correct or delete the rows")
-    if captions and column not in columns:
-        raise DataError(
-            f"{shown(next(iter(folders.values())))} has no column '{shown(column)}': "
-            f"set data.caption_column to one of {', '.join(map(shown, sorted(columns))) or 'its columns (it has none)'}"
-        )
+        _require_there(missing, file)
+    if captions:
+        _require_column(column, columns, next(iter(folders.values())))
     _require_rows(good, captions, folders)
     return captions
 
@@ -199,6 +194,22 @@ def _caption(value: Any, place: str) -> str | None:
     if size > LONGEST:
         raise DataError(f"{place} holds a caption of over {LONGEST // 1000} kB")
     return value.strip() or None
+
+
+def _require_there(missing: list[str], file: str) -> None:
+    """Every row is that of a picture."""
+    if missing:
+        are = "a picture that is" if len(missing) == 1 else f"{len(missing)} pictures that are"
+        raise DataError(f"{shown(file)} names {are} not there ({_first(missing)}): correct or delete the rows")
+
+
+def _require_column(column: str, columns: set[str], file: str) -> None:
+    """Some row has the column that is asked for."""
+    if column not in columns:
+        raise DataError(
+            f"{shown(file)} has no column '{shown(column)}': "
+            f"set data.caption_column to one of {', '.join(map(shown, sorted(columns))) or 'its columns (it has none)'}"
+        )
 
 
 def _require_rows(pictures: Iterable[str], captions: Mapping[str, str | None], folders: Mapping[str, str]) -> None:

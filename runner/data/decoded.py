@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +13,7 @@ from runner.data.decode import blamed, none_usable, to_rgb
 from runner.data.source import Entry, Item, Place, Source, fetch
 from runner.data.store import Store, Writer
 from runner.data.transforms import Pixels, fit, require_thick
-from runner.data.workers import in_order
+from runner.data.workers import in_order, together
 from runner.errors import EnvironmentFault
 from runner.shown import shown
 from runner.tally import gibibytes
@@ -61,8 +60,8 @@ def decoded(
     )
     done = in_order(work, source.part(world.rank, world.count, choices["max_images"]), by_all=True)
     # A message to another process has its price; alone, each picture is told of at once.
-    together = max(1, min(_MOST, _TOGETHER // (3 * choices["resolution"] ** 2))) if world.count > 1 else 1
-    return world.gathered(iter(lambda: list(islice(done, together)), []))
+    most = max(1, min(_MOST, _TOGETHER // (3 * choices["resolution"] ** 2))) if world.count > 1 else 1
+    return world.gathered(together(done, most))
 
 
 def written(

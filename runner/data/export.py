@@ -59,17 +59,7 @@ def export(
     for name in folders:
         with faults(folder / name):
             (folder / name).mkdir(exist_ok=True)
-    rows: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    numbered = enumerate(islice(source, max_images))
-    title, total = f"Exporting to {shown(folder, 1000)}", source.first(max_images)
-    with progress.bar(title, total, unit="picture") as bar:
-        for done in in_order(partial(_write, folder, folders, background), numbered):
-            if done.reason is not None:
-                skipped.append((done.item.name, done.reason))
-            else:
-                rows.append(_row(done, source.classes))
-            bar.advance()
+    rows, skipped = _write_all(source, folder, folders, progress, background, max_images)
     if not rows:
         raise none_usable(skipped)
     if skipped:
@@ -81,6 +71,24 @@ def export(
         (folder / UNFINISHED).rename(folder / _MARK)
         sync_folder(folder)
     return len(rows)
+
+
+def _write_all(
+    source: Source, folder: Path, folders: list[str], progress: Progress, background: str, max_images: int | None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The rows of metadata for what was written, and name and reason of what cannot be."""
+    rows: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    numbered = enumerate(islice(source, max_images))
+    title, total = f"Exporting to {shown(folder, 1000)}", source.first(max_images)
+    with progress.bar(title, total, unit="picture") as bar:
+        for done in in_order(partial(_write, folder, folders, background), numbered):
+            if done.reason is not None:
+                skipped.append((done.item.name, done.reason))
+            else:
+                rows.append(_row(done, source.classes))
+            bar.advance()
+    return rows, skipped
 
 
 class _Written(NamedTuple):

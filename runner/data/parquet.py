@@ -90,10 +90,13 @@ class ParquetRows:
     Attributes:
         schema: the arrow schema of the first file.
         count: the number of rows.
+        seekable: see `Rows`.
 
     Raises:
         DataError: a file that is no parquet file, is damaged, or has other columns than the first.
     """
+
+    seekable = True
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = list(files)

@@ -58,7 +58,10 @@ class StreamRows:
 
     Attributes:
         count: the number of rows, where the data set's card tells it.
+        seekable: see `Rows`.
     """
+
+    seekable = False
 
     def __init__(self, builder: DatasetBuilder, split: str) -> None:
         self._builder, self._split = builder, split

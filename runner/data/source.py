@@ -152,7 +152,7 @@ class Listed(Source):
 
 
 def fetch(source: Source, progress: Progress, world: World) -> None:
-    """`Source.fetch` by all processes that read it, the main one first; then they know alike what there is to read."""
+    """`Source.fetch` and `Source.agree` by all processes that read it, the main one first."""
     with world.main_first():
         source.fetch(progress)
     source.agree(world)

@@ -24,6 +24,10 @@ _LARGEST = 2**30  # bytes of one file in a stream: an archive may unpack to anyt
 
 
 class Rows(Protocol):
+    """The rows of a split; `seekable` where those in the middle are read without those before."""
+
+    seekable: bool
+
     @property
     def count(self) -> int | None: ...
 
@@ -87,9 +91,9 @@ class Table(Source):
         self._classes = world.tell(self._classes if world.main else {})
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
-        """See `Source.part`; shares are rows that lie together, so that none reads those of the others."""
+        """See `Source.part`; shares are rows that lie together, where none reads those of others for that."""
         total = self.first(limit)
-        if total is None or self.streamed:
+        if total is None or not all(self._rows(name).seekable for name in self._wanted):
             yield from super().part(rank, count, limit)
             return
         start, stop = rank * total // count, (rank + 1) * total // count

@@ -1,6 +1,7 @@
 """Work on many pictures at once, with the results in order."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,8 @@ from runner.processes.started import started
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+SOON = 3.0  # seconds in which several processes tell each other how far they are, and hear of signals
 
 _AHEAD = 4  # entries in flight per thread: enough to keep all busy, few enough to keep memory flat
 
@@ -38,6 +41,19 @@ def in_order(work: Callable[[T], R], things: Iterable[T], *, by_all: bool = Fals
         finally:
             for future in pending:
                 future.cancel()
+
+
+def together(things: Iterable[T], most: int) -> Iterator[list[T]]:
+    """The things in lists of `most`, or fewer where they come slowly."""
+    some: list[T] = []
+    since = time.monotonic()
+    for thing in things:
+        some.append(thing)
+        if len(some) == most or time.monotonic() - since > SOON:
+            yield some
+            some, since = [], time.monotonic()
+    if some:
+        yield some
 
 
 def _sparing(work: Callable[[T], R], thing: T) -> R:

@@ -65,16 +65,17 @@ class Crew(World):
 
     def gathered(self, own: Iterable[T], where: Callable[[], str] = str) -> Iterator[T]:
         remaining = iter(own)
+        left = 1  # how many things are taken in the round at hand, at most, by each process
         with self.stop.deferred():  # one that left by itself would be missed by the others
-            while not self.stop.asked():
+            while left:
                 thing = list(islice(remaining, 1))  # none where this process has no more
-                if not self.largest(len(thing)):
-                    return
-                held: list[Any] | None = [None] * self.count if self.main else None
-                dist.gather_object(thing, held, dst=0, group=self._group)
-                for things in held or []:
-                    yield from things
-        self.stop.check(where())
+                if left := self.largest(len(thing)):
+                    held: list[Any] | None = [None] * self.count if self.main else None
+                    dist.gather_object(thing, held, dst=0, group=self._group)
+                    for things in held or []:
+                        yield from things
+                if self.asked():
+                    self.stop.check(where())
 
 
 def join(beside: Started, compute: dict[str, Any]) -> World:

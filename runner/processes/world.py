@@ -20,7 +20,7 @@ class World:
         rank: this process's number.
         count: how many there are.
         store: what they write in for each other; None for one process.
-        stop: the signals, by which `gathered` ends.
+        stop: the signals.
     """
 
     rank: int = 0
@@ -42,6 +42,13 @@ class World:
     def largest(self, number: int) -> int:
         """The largest of the processes' numbers, in all."""
         return number
+
+    def asked(self) -> bool:
+        """Whether a signal has come to any of the processes; then `stop` knows of it in all, to be raised by all."""
+        number = self.largest(self.stop.requested or 0)
+        if number:
+            self.stop.requested = number
+        return number != 0
 
     def wait(self) -> None:
         """Until all are here."""

@@ -25,13 +25,22 @@ class Given:
         values: the recipe's values, settled in place.
         offline: never ask the hub.
         allow_pickle: weights may come from pickles.
+        classes: the data's, where another process has read them already.
 
     Attributes:
         written: paths as the recipe gives them, by their places in it.
     """
 
-    def __init__(self, recipe: Recipe, values: dict[str, Any], *, offline: bool, allow_pickle: bool) -> None:
-        self.recipe, self.values = recipe, values
+    def __init__(
+        self,
+        recipe: Recipe,
+        values: dict[str, Any],
+        *,
+        offline: bool,
+        allow_pickle: bool,
+        classes: list[str] | None = None,
+    ) -> None:
+        self.recipe, self.values, self.classes = recipe, values, classes
         self.offline, self.allow_pickle = offline, allow_pickle
         self.written = as_given.read(recipe.document, values)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from runner.data.source import Source
 from runner.errors import DataError
 from runner.language.problems import RecipeProblems
-from runner.language.recipe import Recipe
 from runner.models import family_class
 from runner.models.family import Facts
 from runner.settle.given import Given
@@ -27,7 +24,7 @@ def new_model(given: Given, source: Source | None) -> Facts:
 
 def _pixel_unet(given: Given, source: Source | None) -> Facts:
     values, family = given.values, family_class("pixel_unet")
-    classes = _classes(given.recipe, values, source)
+    classes = _classes(given, source)
     values["model"] |= family.block_types(values["model"])
     facts: Facts = family.from_recipe(values["model"], values["scheduler"], values["data"]["resolution"], classes)
     return facts
@@ -51,13 +48,13 @@ def _autoencoder_kl(given: Given, _source: Source | None) -> Facts:
 _DESCRIBED = {"pixel_unet": _pixel_unet, "latent_unet": _latent_unet, "autoencoder_kl": _autoencoder_kl}
 
 
-def _classes(recipe: Recipe, values: dict[str, Any], source: Source | None) -> list[str]:
+def _classes(given: Given, source: Source | None) -> list[str]:
     """The class names that the model is told about; fills `num_class_embeds`."""
-    model = values["model"]
+    model = given.values["model"]
     wanted = model["num_class_embeds"]
     if wanted is None:
         return []
-    classes = list(source.classes) if source is not None else []
+    classes = given.classes or (list(source.classes) if source is not None else [])
     if not classes:
         raise DataError(
             "model.num_class_embeds needs classes, and the data has none: put the pictures into one folder per class, "
@@ -65,6 +62,6 @@ def _classes(recipe: Recipe, values: dict[str, Any], source: Source | None) -> l
         )
     if wanted != "auto" and wanted != len(classes):
         message = f"the data has {len(classes)} classes: write {len(classes)} or auto"
-        raise RecipeProblems([recipe.problem(("model", "num_class_embeds"), "class-count", message)])
+        raise RecipeProblems([given.recipe.problem(("model", "num_class_embeds"), "class-count", message)])
     model["num_class_embeds"] = len(classes)
     return classes

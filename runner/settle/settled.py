@@ -70,13 +70,14 @@ class Settled:
         return bool(family_class(self.model.family).TEXT_PARTS)
 
 
-def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Settled:
+def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False, classes: list[str] | None = None) -> Settled:
     """Settles a checked recipe on this machine.
 
     Args:
         recipe: the resolved recipe.
         offline: never ask the hub.
         allow_pickle: weights may come from pickles, read with weights_only.
+        classes: those of the data that a model is told about, where another process has read them already.
 
     Raises:
         RecipeProblems: keys that do not fit this machine, the data or the model.
@@ -84,7 +85,7 @@ def settle(recipe: Recipe, *, offline: bool, allow_pickle: bool = False) -> Sett
     """
     values = copy.deepcopy(recipe.values)
     values["description"] = redact(values["description"])  # it decides nothing, and stands in all that a run keeps
-    given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle)
+    given = Given(recipe, values, offline=offline, allow_pickle=allow_pickle, classes=classes)
     values["compute"] |= machine.settle(values)
     values["compute"] |= processes.settle(values)
     _raise([*machine.problems(recipe, values), *processes.problems(recipe, values), *speed.problems(recipe, values)])

@@ -150,7 +150,7 @@ class Keeper:
 
     def due(self, step: int) -> bool:
         extra = self._checkpoint_due(step) or self._grid_due(step) or self._validation_due(step)
-        return self.world.stop.asked() or extra
+        return self.world.asked() or extra
 
     def reached(self, step: int, trainer: Trainer) -> None:
         if self._validation_due(step):
@@ -160,7 +160,7 @@ class Keeper:
         if self._grid_due(step):
             with suppress(Interrupted):  # the state is saved first; the grid is drawn when the run goes on
                 self._grid(trainer)
-        if self.world.stop.asked():
+        if self.world.asked():
             if self.saved != step:
                 self._save(trainer)
             self.world.stop.check(f"at step {step} of {self.work.steps}, its state is saved")

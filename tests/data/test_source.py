@@ -126,7 +126,7 @@ class Fetched(Listed):
         return Image.new("RGB", (8, 8), (index, 0, 0))
 
 
-@pytest.mark.parametrize("wrap", [lambda source: source, lambda source: Captioned(source, {Place(0, 1): "a rose"})])
+@pytest.mark.parametrize("wrap", [lambda source: source, lambda source: Captioned(source, {Place(0, 1): "a rose"}, "")])
 @pytest.mark.parametrize("limit", [None, 3])
 def test_what_is_fetched_as_it_is_read_is_read_by_one_process(wrap, limit):
     shares = [list(wrap(Fetched()).part(rank, 3, limit)) for rank in range(3)]

@@ -37,20 +37,23 @@ def data(here):
 class InPieces(Source):
     """A folder as a stream of pieces of four pictures, each read by one process; `read` names what was."""
 
-    streamed, count, classes = True, None, ()
+    streamed, count, classes = True, len(NAMES), ()
 
     def __init__(self, data):
         self._whole, self.read = source_of(data), []
         self.fingerprint = self._whole.fingerprint
 
     def part(self, rank, count, limit):
+        return self._read(rank, count) if limit is None else super().part(rank, count, limit)
+
+    def _read(self, rank, count):
         for number, entry in enumerate(self._whole):
             if number // 4 % count == rank:
                 self.read.append(entry.item.name)
                 yield Place(number // 4, number % 4), entry
 
     def __iter__(self):
-        return (entry for _, entry in self.part(0, 1, None))
+        return (entry for _, entry in self._read(0, 1))
 
 
 def captions(world, data, model, place, limit=None, stop=None):
@@ -74,7 +77,7 @@ def work(data, model, place, limit, stops_after=None):
 
     Captioner.__call__ = noted
     try:
-        with Stop("run again", world.largest, quiet=not world.main) as stop, one_voice(world):
+        with Stop("run again", quiet=not world.main) as stop, one_voice(world):
             found = captions(world, data, model, place, limit, stop)
     except RecipeError as error:
         return error.exit_code
@@ -83,12 +86,12 @@ def work(data, model, place, limit, stops_after=None):
     return 0
 
 
-def in_pieces(world, data, model, place):
+def in_pieces(world, data, model, place, limit=None):
     """Place, name and caption of this process's share of what was captioned, and what was read for it."""
     (place / "run").mkdir(parents=True, exist_ok=True)
     source, facts = InPieces(data), inspect(files_of(model), allow_pickle=False)
-    section, where = {**SECTION, "max_images": None}, around(place, place / "run", silent(), Stop("run again"), world)
-    share = caption(source, facts, section, where).part(world.rank, world.count, None)
+    section, where = {**SECTION, "max_images": limit}, around(place, place / "run", silent(), Stop("run again"), world)
+    share = caption(source, facts, section, where).part(world.rank, world.count, limit)
     return [[*place, entry.item.name, entry.item.caption] for place, entry in share], source.read
 
 
@@ -134,6 +137,19 @@ def test_each_piece_of_a_stream_is_captioned_and_read_by_one(here, data, blip): 
     assert [read for _, read in shares] == [[name for *_, name, _ in share] * 2 for share, _ in shares]
     lines = [(here / place / "run" / "captions" / "metadata.jsonl").read_text() for place in ("alone", "many")]
     assert lines[0] == lines[1] and lines[0].count("\n") == len(NAMES)
+
+
+def test_no_more_of_a_stream_is_read_than_is_captioned(here, data, blip):  # noqa: F811
+    rows, read = in_pieces(World(), data, blip, here, limit=6)
+    assert read == NAMES[:6] * 2
+    assert [(shard, row) for shard, row, *_ in rows] == [(0, i) for i in range(6)]
+
+
+def test_what_was_streamed_may_be_downloaded_later(here, data, blip):  # noqa: F811
+    streamed, _ = in_pieces(World(), data, blip, here)
+    downloaded = captions(World(), data, blip, here)
+    assert [tuple(row[2:]) for row in streamed] == downloaded
+    assert in_pieces(World(), data, blip, here)[0] == streamed
 
 
 def test_a_signal_keeps_what_was_written_and_the_work_goes_on(here, data, blip):  # noqa: F811

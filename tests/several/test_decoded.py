@@ -161,7 +161,7 @@ def stopped(folder, hit):
 
     decoded._fitted, decoded._TOGETHER = noted, 3 * 16**2
     try:
-        with Stop("run again", world.largest, quiet=not world.main) as world.stop, one_voice(world):
+        with Stop("run again", quiet=not world.main) as world.stop, one_voice(world):
             looked(world, folder, "folder", None, "many")
     except RecipeError as error:
         print(type(error).__name__, error)
