@@ -126,14 +126,18 @@ def test_a_signal_to_one_process_while_pictures_are_decoded_ends_all_with_a_sent
 
 
 @pytest.mark.slow
-def test_two_processes_learn_from_a_streamed_set_what_one_does(here):
+@pytest.mark.parametrize("classes", [False, True])
+def test_two_processes_learn_from_a_streamed_set_what_one_does(here, classes):
     files = {f"data/train-{i:05d}-of-00004.parquet": parquet(8, 8 * i) for i in range(4)}
     data = {"type": "hub", "id": "me/flowers", "streaming": True, "resolution": 16}
     training = {"max_train_steps": 6, "batch_size": 4}
     reads = []
     for count in (1, 2):
         recipe = toy(name=f"by-{count}", training=training, compute={"processes": count, "mixed_precision": "fp32"})
-        (here / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "data": data}))
+        recipe["data"] = data
+        if classes:
+            recipe["model"]["num_class_embeds"], data["label_column"] = "auto", "text"
+        (here / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         asked = []
         with serve({"me/flowers": files}, asked=asked) as url:
             environment = {
@@ -152,5 +156,6 @@ def test_two_processes_learn_from_a_streamed_set_what_one_does(here):
     ours, theirs = (weights(here / "outputs" / f"by-{count}" / "001") for count in (1, 2))
     assert (ours - theirs).norm() < 1e-4 * theirs.norm()
     assert len({path.name for path in here.glob("cache-?/pictures/*")}) == 1
-    assert reads == [[2, 1, 1, 1], [3, 1, 1, 1]]  # the first also for its columns, which each process looks at
+    once = 2 if classes else 1  # for the classes by one process, whatever the number
+    assert reads == [[1 + once, once, once, once], [2 + once, once, once, once]]  # the first for its columns, by each
     assert not list(here.glob("hf-*/**/*.parquet"))
