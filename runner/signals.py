@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from runner.errors import Interrupted
+from runner.errors import Elsewhere, Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone; the system and the shell may both say so
@@ -35,6 +35,7 @@ class Stop:
         self._quiet = quiet
         self._defer = self._failed = False
         self._own = False  # whether a signal came to this process itself
+        self._raised: Interrupted | None = None  # where the run stood
         self._before: dict[int, Any] = {}
         self._watch = _Watch(quiet)
 
@@ -87,7 +88,18 @@ class Stop:
             with suppress(OSError):  # not through the display, which the signal may have interrupted in mid-line
                 os.write(2, b"\nstopping at the next safe place; a second signal stops at once, and saves nothing\n")
             return
-        self.check()
+        try:
+            self.check()
+        except Interrupted as raised:
+            self._raised = raised
+            raise
+
+    def behind(self, error: BaseException) -> BaseException:
+        """What has ended the run: a signal that was raised in code which makes faults of its own of it, else `error`.
+
+        Imports do, and what torch and numpy call from C.
+        """
+        return error if self._raised is None or isinstance(error, Interrupted | Elsewhere) else self._raised
 
 
 class _Watch:

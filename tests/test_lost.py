@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 
+from runner.errors import Interrupted
 from runner.outputs.folder import RunFolder
 from runner.training import checkpoints
 from tests.tiny import lay, logged, recipe, runs, stopped_at
@@ -127,3 +129,23 @@ def test_an_edited_state_whose_manifest_fits_is_no_bug(here, run, edited, capsys
     assert recipe() == 7
     err = capsys.readouterr().err
     assert "start anew with --fresh" in err and "Traceback" not in err
+
+
+def test_a_signal_while_a_checkpoint_is_read_is_no_damage_to_it(run, monkeypatch, capsys):
+    plain = checkpoints.load_file
+
+    def signalled(path):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return plain(path)
+        except Interrupted:  # as torch does
+            raise AttributeError("could not determine the shape of an object") from None
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "load_file", signalled)
+        assert recipe() == 143
+    said = capsys.readouterr().err
+    assert "damaged" not in said and "the same command goes on with" in said
+    assert recipe() == 0
+    assert [step for step, _ in logged(run.parents[2])] == list(range(1, 7))

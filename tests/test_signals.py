@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from runner.errors import Interrupted
+from runner.processes.voice import one_voice
+from runner.processes.world import World
 from runner.signals import Stop
 
 LONG = """
@@ -46,6 +49,28 @@ def test_a_terminal_that_goes_away_ends_the_step_first_however_often_it_is_said(
             stop.check("at step 3")
     signal.signal(signal.SIGHUP, before)
     assert caught.value.exit_code == 128 + signal.SIGHUP
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_signal_that_other_code_makes_a_fault_of_its_own_of_still_stops_the_run():
+    world = World()
+    with Stop("the same command goes on") as world.stop, pytest.raises(Interrupted) as caught, one_voice(world):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except Interrupted:
+            raise RuntimeError("could not determine the shape of an object") from None
+    assert str(caught.value) == "stopped: the same command goes on"
+    assert caught.value.exit_code == 143
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_what_fails_after_a_signal_that_was_only_noted_is_told():
+    world = World()
+    running = Stop("the same command goes on")
+    with running as world.stop, pytest.raises(OSError, match="disk"), one_voice(world), world.stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

@@ -32,23 +32,30 @@ def one_voice(world: World, again: str = "run the same command again to go on") 
 
     Raises:
         Elsewhere: another process has failed before, and says why.
+        Interrupted: a signal is behind what failed.
         EnvironmentFault: another process is gone without a word.
     """
     try:
         yield
-    except BaseException as error:
-        if world.count == 1 or isinstance(error, Elsewhere):
+    except BaseException as caught:
+        error = world.stop.behind(caught)
+        if world.count > 1 and not isinstance(error, Elsewhere):
+            error = _said_once(world, error, again)
+        if error is caught:
             raise
-        for number in _ENDING:  # the launcher ends the others as soon as one has failed: they are ending already
-            signal.signal(number, signal.SIG_IGN)
-        own = _lost(error, again) or error
-        first, code, sentence = _first(world, own)
-        if first != world.rank:
-            raise Elsewhere(sentence, code) from error
-        speak()
-        if own is error:
-            raise
-        raise own from error
+        raise error from caught
+
+
+def _said_once(world: World, error: BaseException, again: str) -> BaseException:
+    """What this process ends with, after it was settled which of them speaks."""
+    for number in _ENDING:  # the launcher ends the others as soon as one has failed: they are ending already
+        signal.signal(number, signal.SIG_IGN)
+    own = _lost(error, again) or error
+    first, code, sentence = _first(world, own)
+    if first != world.rank:
+        return Elsewhere(sentence, code)
+    speak()
+    return own
 
 
 def _first(world: World, error: BaseException) -> tuple[int, int, str]:

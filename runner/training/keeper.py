@@ -68,7 +68,17 @@ class Keeper:
         Raises:
             CheckpointError: none is whole, or it is of another model or another version of recipe.
             DataError: the data differ.
+            Interrupted: a signal; not while a checkpoint is read, which torch would take for a fault of the file.
         """
+        with self.world.stop.deferred():
+            found = self._found(trainer)
+        if self.world.asked():
+            self.world.stop.check()
+        if found and self._grid_due(trainer.step) and not self.grids.has(trainer.step):
+            self._grid(trainer)
+
+    def _found(self, trainer: Trainer) -> bool:
+        """Whether there was a checkpoint, which is taken up."""
         folder = self.folder.path / "checkpoints"
         checkpoint, damaged = self._newest(folder)
         if damaged and checkpoint is None:
@@ -77,12 +87,11 @@ class Keeper:
             self.progress.warn(f"{sentence}; an older one is used")
         if checkpoint is None:
             self._begin_again()
-            return
+            return False
         self._take_up(checkpoint, trainer)
         if not damaged and self.world.main:  # a kill may have come between a checkpoint and the removal of older ones
             checkpoints.prune(folder, checkpoint.step, self.training["checkpoints_total_limit"])
-        if self._grid_due(trainer.step) and not self.grids.has(trainer.step):
-            self._grid(trainer)
+        return True
 
     def _newest(self, folder: Path) -> tuple[Checkpoint | None, list[str]]:
         """What the main process finds: the others read the same."""
