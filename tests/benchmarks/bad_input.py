@@ -6,6 +6,7 @@ Each is checked by `recipe validate` in a process of its own, on Linux: seconds 
 most. The first row is a small recipe: what a process costs.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -109,8 +110,11 @@ def measure(text: str) -> tuple[int, float, float, float, str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RECIPES))
+    names = parser.parse_args().names
     print(f"{'recipe':32} {'KiB':>6} {'exit':>4} {'clock':>8} {'CPU':>7} {'memory':>8}  first problem")
-    for name in sys.argv[1:] or RECIPES:
+    for name in names or RECIPES:
         text = RECIPES[name]()
         code, seconds, cpu, most, said = measure(text)
         size = len(text.encode()) / 1024

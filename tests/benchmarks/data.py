@@ -135,7 +135,8 @@ def main():
                 print(f"{pixels} px, from {kind} of {side} px and {size:.0f} KiB")
                 kinds = {"pillow": by_pillow(folder, pixels), "cache": from_cache(*prepared(folder, pixels, cache))}
                 table(in_turns(_epochs(kinds, count), options.rounds), unit="pictures", work=count, bases=["pillow"])
-        print("data in % of a step")
+        if options.of_a_step:
+            print("data in % of a step")
         for pixels in options.of_a_step:
             folder = photographs(Path(root, f"{pixels}-step"), 256, pixels, "png")
             found = shares(pixels, *prepared(folder, pixels, cache), options.rounds)

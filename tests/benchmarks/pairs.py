@@ -25,6 +25,7 @@ from types import ModuleType
 Kind = Callable[["Gate"], None]
 """A function of a module, or a `functools.partial` of one: it is called in a process of its own."""
 
+LOG = "log"
 _KEPT: list[object] = []  # what ends with the process
 
 
@@ -90,9 +91,8 @@ class Worker:
     def __init__(self, name: str, kind: Kind) -> None:
         context = multiprocessing.get_context("spawn")  # nothing of this process is shared
         self._connection, theirs = context.Pipe()
-        descriptor, self._log = tempfile.mkstemp(suffix=".log")
-        os.close(descriptor)
-        self._process = context.Process(target=_work, args=(kind, theirs, self._log))
+        self._folder = tempfile.TemporaryDirectory(prefix="recipe-")
+        self._process = context.Process(target=_work, args=(kind, theirs, self._folder.name))
         self._process.start()
         theirs.close()
         self.name = name
@@ -118,7 +118,8 @@ class Worker:
                 self._process.kill()
             found: Turn = self._connection.recv()
         except (EOFError, OSError):
-            raise SystemExit(f"'{self.name}' ended:\n{Path(self._log).read_text('utf-8')[-4000:]}") from None
+            said = Path(self._folder.name, LOG).read_text("utf-8")
+            raise SystemExit(f"'{self.name}' ended:\n{said[-4000:]}") from None
         return found
 
     def close(self) -> None:
@@ -126,11 +127,12 @@ class Worker:
         with suppress(OSError):
             self._connection.send(0)
         self._process.join()
-        Path(self._log).unlink()
+        self._folder.cleanup()
 
 
-def _work(kind: Kind, connection: Connection, log: str) -> None:
-    with Path(log).open("w") as file:
+def _work(kind: Kind, connection: Connection, folder: str) -> None:
+    tempfile.tempdir = folder  # what it leaves there when it ends goes with the folder
+    with Path(folder, LOG).open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         multiprocessing.set_start_method(None, force=True)  # that of any process, for the workers of a DataLoader

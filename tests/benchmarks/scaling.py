@@ -68,7 +68,7 @@ def processes(options, cache):
 def pictures(options, cache):
     """What a process has taken when its first step is done."""
     for count in PICTURES:
-        _write(count, cache)
+        write(count, cache)
     found = {count: {"seconds": [], "CPU seconds": [], "MiB": []} for count in PICTURES}
     for number in range(-1, options.rounds):  # the first fills the disk's cache
         for count in PICTURES:
@@ -83,11 +83,11 @@ def pictures(options, cache):
     return found
 
 
-def _write(count, cache):
+def write(count, cache):
     """A cache of so many pictures, as if they had been drawn: an hour for the last of them."""
     from runner.data.builtin import Builtin
     from runner.data.cache import _AS_DRAWN, _key
-    from runner.data.source import Item
+    from runner.data.source import Item, Place
     from runner.data.store import Writer
 
     section = {"resolution": SMALLEST}
@@ -96,7 +96,7 @@ def _write(count, cache):
     with Writer(cache / "pictures") as writer:
         for number in range(count):
             item = Item(f"flower {number}", "a flower", number % len(source.classes))
-            writer.add(item, noise[number % 256], (SMALLEST, SMALLEST))
+            writer.add(Place(0, number), item, noise[number % 256], (SMALLEST, SMALLEST))
         writer.keep(_key(source, {**_AS_DRAWN, **section}), source.classes)
 
 
