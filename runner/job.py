@@ -119,13 +119,13 @@ def _settle_and_run(recipe: Recipe, arguments: Namespace, progress: Progress, be
 
 def _follow(recipe: Recipe, arguments: Namespace, beside: Started) -> None:
     """What the processes beside the main one do: they share the work on what it has settled, and write nothing."""
-    from runner.processes.crew import join
-    from runner.processes.voice import one_voice
-    from runner.settle.settled import settle
-    from runner.signals import Stop
-
-    _quiet_libraries()
     with aloud():
+        from runner.processes.crew import join
+        from runner.processes.voice import one_voice
+        from runner.settle.settled import settle
+        from runner.signals import Stop
+
+        _quiet_libraries()
         world = join(beside, recipe.values["compute"])
     with Stop("run the same command again", quiet=True) as world.stop, one_voice(world):
         nothing: tuple[dict[str, Any], Path, list[str]] = ({}, Path(), [])

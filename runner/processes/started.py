@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import runner
 from runner.errors import EnvironmentFault
 from runner.shown import shown
 
+_TURN = 5.0  # seconds
 _SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")  # by torch's launcher, on which accelerate's is built
 
 
@@ -82,13 +84,20 @@ def speak() -> None:
 
 @contextmanager
 def aloud() -> Iterator[None]:
-    """What fails inside is said by one process of each machine: the others may be well."""
+    """What fails inside, before the processes have met, is said by the first process of each machine.
+
+    Another waits until a launcher ends it for that; if none does, it says what is no fault of the machine's.
+    """
     try:
         yield
-    except EnvironmentFault:
+    except Exception as error:
         beside = started()
-        if beside is not None and beside.rank > 0 and os.environ["LOCAL_RANK"] == "0":
-            speak()
+        if beside is not None and beside.rank > 0:
+            first = os.environ["LOCAL_RANK"] == "0"
+            if not first:
+                time.sleep(_TURN)
+            if first or not isinstance(error, EnvironmentFault):
+                speak()
         raise
 
 

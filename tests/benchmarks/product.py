@@ -73,6 +73,8 @@ def logged(values, cache):
         process = multiprocessing.get_context("spawn").Process(target=_run, args=(["run", str(recipe), *where],))
         process.start()
         process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)  # it has said why
         log = Path(folder, "outputs/measured/001/log.jsonl").read_text("utf-8")
     return [line for line in map(json.loads, log.splitlines()) if "loss" in line]
 

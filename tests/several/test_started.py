@@ -13,7 +13,7 @@ from runner.processes import alone, command, launch, started
 from runner.processes.crew import join
 from tests.conftest import ROOT
 from tests.corpus.table import toy
-from tests.several.crew import ends
+from tests.several.crew import crew, ends
 
 RANKS = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RESTART_COUNT": "2"}
 
@@ -70,6 +70,7 @@ def test_a_fault_of_a_machine_is_said_by_one_of_its_processes(here, monkeypatch,
 
     def lacking(_rank):
         os.environ["LOCAL_RANK"] = place
+        sys.modules["runner.processes.started"]._TURN = 0.1
         monkeypatch.setattr("runner.doctor.floors", broken)
 
     def broken():
@@ -140,3 +141,17 @@ def test_no_process_has_more_threads_than_its_share_of_the_cores(monkeypatch, as
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     launch.launch(["run", "recipe.yaml"], 2)
     assert given[0].num_cpu_threads_per_process == threads
+
+
+def test_a_process_that_fails_before_it_has_met_the_others_is_not_silent(here):
+    """While the first one waits for it: no launcher ends them here."""
+    (here / "recipe.yaml").write_text(yaml.safe_dump(toy(compute={"mixed_precision": "fp32"})))
+
+    def broken(rank):
+        sys.modules["runner.processes.started"]._TURN = 0.1
+        if rank == 1:
+            sys.modules["runner.settle.settled"] = None
+
+    with crew(here, 2, "run", "recipe.yaml", before=broken) as processes:
+        assert processes[1].wait() == 70
+        assert "recipe: this is a bug in recipe (ModuleNotFoundError: " in processes[1].said
