@@ -91,7 +91,7 @@ class Table(Source):
         self._classes = world.tell(self._classes if world.main else {})
 
     def part(self, rank: int, count: int, limit: int | None) -> Iterator[tuple[Place, Entry]]:
-        """See `Source.part`; shares are rows that lie together, where none reads those of others for that."""
+        """See `Source.part`; rows that lie together, where those in the middle can be read by themselves."""
         total = self.first(limit)
         if total is None or not all(self._rows(name).seekable for name in self._wanted):
             yield from super().part(rank, count, limit)
